@@ -1,0 +1,320 @@
+"""Every way in which a request can be refused or fail, in one tree.
+
+An error knows four things that must never drift apart, so they are declared together, once: the
+HTTP status, the Kubernetes ``reason`` (the words of ``metav1.StatusReason``, chosen as client-go's
+``NewGenericServerResponse`` would for that status), the message for the person in front of the
+screen, and the ``label``: one stable identifier that is the ``cause`` in the Status body, the
+metric label and the log field alike. Other programs rely on these labels; none is ever renamed.
+
+The message says what to do and gives an attacker nothing: no configured value, no token content.
+What only the operator may see goes into ``detail``, which reaches the log and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+
+class ProxyError(Exception):
+    """A request that ends here, with the answer it gets.
+
+    ``detail`` is for the log only. It may name claims, files and hosts, never a token or a key.
+    """
+
+    code: ClassVar[int] = 500
+    reason: ClassVar[str] = "InternalError"
+    label: ClassVar[str] = ""
+    message: ClassVar[str] = ""
+    retry_after: ClassVar[int | None] = None  # seconds, sent as Retry-After
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or self.message)
+        self.detail = detail
+
+
+def every_error() -> Iterator[type[ProxyError]]:
+    """Yield each error that can be raised (the leaves of the tree), in the order of this file."""
+
+    def leaves(parent: type[ProxyError]) -> Iterator[type[ProxyError]]:
+        if parent.label:
+            yield parent
+        for child in parent.__subclasses__():
+            yield from leaves(child)
+
+    yield from leaves(ProxyError)
+
+
+# --- The request itself: framing, target, limits -------------------------------------------------
+
+
+class RequestError(ProxyError):
+    """What arrived is not a request that may be forwarded with exactly one meaning."""
+
+    code = 400
+    reason = "BadRequest"
+
+
+class MalformedRequest(RequestError):
+    label = "malformed_request"
+    message = "The request is not well-formed HTTP/1.1."
+
+
+class TargetNotOriginForm(RequestError):
+    label = "target_not_origin_form"
+    message = "The request target must start with '/' (origin-form)."
+
+
+class UpgradeNotSupported(RequestError):
+    label = "upgrade_not_supported"
+    message = "Only upgrades to websocket and to SPDY/3.1 are supported."
+
+
+class ConnectionNamesIdentity(RequestError):
+    label = "connection_names_identity"
+    message = "The Connection header must not name a header that carries an identity."
+
+
+class MultipleCredentials(RequestError):
+    label = "multiple_credentials"
+    message = "The request carries more than one credential; send exactly one bearer token."
+
+
+class MethodNotAllowed(RequestError):
+    code = 405
+    reason = "MethodNotAllowed"
+    label = "method_not_allowed"
+    message = "This method is not served here; use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS."
+
+
+class HeadTooLarge(RequestError):
+    code = 431
+    label = "head_too_large"
+    message = "The request line and headers are too large, or there are too many headers."
+
+
+class TokenTooLarge(RequestError):
+    code = 431
+    label = "token_too_large"
+    message = "The bearer token is too large."
+
+
+class RequestTimeout(RequestError):
+    code = 408
+    reason = "Timeout"
+    label = "request_timeout"
+    message = "The request headers did not arrive in time."
+
+
+# --- Authentication: who is asking ---------------------------------------------------------------
+
+
+class AuthenticationError(ProxyError):
+    """There is no token, or it does not prove who is asking. Answered with WWW-Authenticate."""
+
+    code = 401
+    reason = "Unauthorized"
+
+
+class TokenMissing(AuthenticationError):
+    label = "token_missing"
+    message = "No bearer token was sent. Sign in first."
+
+
+class TokenMalformed(AuthenticationError):
+    label = "token_malformed"
+    message = (
+        "The bearer token is not a well-formed ID token. If you signed in with an access token, "
+        "use the ID token instead."
+    )
+
+
+class IssuerUnknown(AuthenticationError):
+    label = "issuer_unknown"
+    message = "The token was issued by an identity provider that is not trusted here."
+
+
+class AudienceMismatch(AuthenticationError):
+    label = "audience_mismatch"
+    message = "The token was issued for another client, not for this cluster's client id."
+
+
+class AlgorithmNotAllowed(AuthenticationError):
+    label = "algorithm_not_allowed"
+    message = "The token is signed with an algorithm that is not accepted here."
+
+
+class KeyUnknown(AuthenticationError):
+    label = "key_unknown"
+    message = "The token was signed with a key that its issuer does not publish. Sign in again."
+
+
+class SignatureInvalid(AuthenticationError):
+    label = "signature_invalid"
+    message = "The token's signature is not valid. Sign in again."
+
+
+class TokenExpired(AuthenticationError):
+    label = "token_expired"
+    message = "The token has expired. Sign in again."
+
+
+class TokenNotYetValid(AuthenticationError):
+    label = "token_not_yet_valid"
+    message = "The token is not valid yet. A clock may be wrong: the issuer's or this cluster's."
+
+
+class ClaimMalformed(AuthenticationError):
+    label = "claim_malformed"
+    message = "A claim of the token has a type that is not accepted."
+
+
+class UsernameMissing(AuthenticationError):
+    label = "username_missing"
+    message = (
+        "The token does not carry the claim that names its user. If that is the e-mail address, "
+        "sign in with the scope 'email'."
+    )
+
+
+class EmailNotVerified(AuthenticationError):
+    label = "email_not_verified"
+    message = "The identity provider says that the e-mail address of this user is not verified."
+
+
+class RequiredClaimMismatch(AuthenticationError):
+    label = "required_claim_mismatch"
+    message = "The token lacks a claim that is required here, or carries another value of it."
+
+
+class KeysUnavailable(ProxyError):
+    code = 503
+    reason = "ServiceUnavailable"
+    label = "keys_unavailable"
+    message = "The identity provider's keys could not be fetched yet. Try again in a moment."
+    retry_after = 5
+
+
+# --- Identity: what may be asserted upstream -----------------------------------------------------
+
+
+class IdentityError(ProxyError):
+    """The user is known, but the identity is not one that this proxy may assert."""
+
+    code = 403
+    reason = "Forbidden"
+
+
+class ImpersonationNotAllowed(IdentityError):
+    label = "impersonation_not_allowed"
+    message = "Impersonation headers are not accepted here; leave out --as and --as-group."
+
+
+class UsernameMalformed(IdentityError):
+    label = "username_malformed"
+    message = (
+        "The user name in the token is empty, begins or ends with a blank, or holds a control "
+        "character."
+    )
+
+
+class UsernameReserved(IdentityError):
+    label = "username_reserved"
+    message = "The user name in the token is reserved for the cluster's own components."
+
+
+class GroupMalformed(IdentityError):
+    label = "group_malformed"
+    message = (
+        "A group in the token is empty, begins or ends with a blank, or holds a control character."
+    )
+
+
+class GroupReserved(IdentityError):
+    label = "group_reserved"
+    message = "A group in the token is reserved for the cluster or for this proxy."
+
+
+class TooManyGroups(IdentityError):
+    label = "too_many_groups"
+    message = "The token carries too many groups."
+
+
+# --- Limits --------------------------------------------------------------------------------------
+
+
+class LimitError(ProxyError):
+    """The user has as much under way as one user may."""
+
+    code = 429
+    reason = "TooManyRequests"
+    retry_after = 1
+
+
+class TooManyRequests(LimitError):
+    label = "too_many_requests"
+    message = "You have too many requests in flight. Try again in a moment."
+
+
+class TooManyStreams(LimitError):
+    label = "too_many_streams"
+    message = "You have too many watches and sessions open. Close some and try again."
+
+
+# --- Our own side: credential, upstream ----------------------------------------------------------
+
+
+class CredentialError(ProxyError):
+    """This proxy's own credential is the trouble, never the user's: not a 401."""
+
+    code = 503
+    reason = "ServiceUnavailable"
+    retry_after = 5
+
+
+class CredentialUnavailable(CredentialError):
+    label = "credential_unavailable"
+    message = "The proxy has no usable credential of its own for the API server."
+
+
+class CredentialRejected(CredentialError):
+    label = "credential_rejected"
+    message = "The API server did not accept the proxy's own credential."
+
+
+class UpstreamError(ProxyError):
+    """The API server did not give an answer that can be passed on."""
+
+    code = 502
+
+
+class UpstreamUnreachable(UpstreamError):
+    label = "upstream_unreachable"
+    message = "The API server could not be reached."
+
+
+class UpstreamCertificate(UpstreamError):
+    label = "upstream_certificate"
+    message = "The API server's certificate could not be verified."
+
+
+class UpstreamReset(UpstreamError):
+    label = "upstream_reset"
+    message = "The API server closed the connection before it answered."
+
+
+class UpstreamMalformed(UpstreamError):
+    label = "upstream_malformed"
+    message = "The API server's answer is not well-formed HTTP."
+
+
+class UpstreamTimeout(UpstreamError):
+    code = 504
+    reason = "Timeout"
+    label = "upstream_timeout"
+    message = "The API server did not answer in time."
+
+
+class Internal(ProxyError):
+    label = "internal"
+    message = "The proxy failed to handle the request; its log says more."

@@ -1,0 +1,31 @@
+"""An error as the ``Status`` object that every Kubernetes client can read.
+
+kubectl prints ``message``, client-go decides by ``reason`` and ``code``, and Headlamp shows
+``message`` inside its pages (any body without one shows as "Unreachable"). ``details.causes``
+carries the stable label for programs. Nothing of the request is echoed.
+Source: k8s.io/apimachinery/pkg/apis/meta/v1/types.go, Status.
+"""
+
+from __future__ import annotations
+
+import json
+
+from proxy.errors import ProxyError
+
+
+def status_body(error: ProxyError) -> bytes:
+    """Return the JSON document for ``error``, newline at the end, as kube-apiserver writes it."""
+    details: dict[str, object] = {"causes": [{"reason": error.label, "message": error.message}]}
+    if error.retry_after is not None:
+        details["retryAfterSeconds"] = error.retry_after
+    status = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": error.message,
+        "reason": error.reason,
+        "details": details,
+        "code": error.code,
+    }
+    return json.dumps(status, separators=(",", ":")).encode() + b"\n"
