@@ -1,0 +1,146 @@
+"""What of a request's and a response's headers may pass.
+
+A request header passes only if it is on the list below: nothing that a client sends under any
+other name, in any spelling, can reach the API server. What the proxy must read itself
+(credential, framing, upgrade) is sorted out in the same single look at each name, and
+impersonation headers are noticed in every spelling that some server on the way might fold into
+one (case, and ``_`` for ``-``), so that they can be refused and not merely lost.
+
+A response is the API server's own and passes whole, but for hop-by-hop fields (RFC 9110
+section 7.6.1) and ``Set-Cookie``: no cookie of a proxied service may land on Headlamp's origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import Final
+
+Field = tuple[bytes, bytes]  # name as it was spelt, value without surrounding blanks
+
+
+class Role(IntEnum):
+    """What a request header is to this proxy."""
+
+    DROP = 0
+    PASS = 1
+    AUTHORIZATION = 2
+    CONNECTION = 3
+    CONTENT_LENGTH = 4
+    EXPECT = 5
+    HOST = 6
+    IMPERSONATION = 7
+    TRANSFER_ENCODING = 8
+    UPGRADE = 9
+    WEBSOCKET_PROTOCOL = 10  # passes, less the bearer subprotocol
+
+
+_READ_HERE: Final = {
+    "authorization": Role.AUTHORIZATION,
+    "connection": Role.CONNECTION,
+    "content-length": Role.CONTENT_LENGTH,
+    "expect": Role.EXPECT,
+    "host": Role.HOST,
+    "transfer-encoding": Role.TRANSFER_ENCODING,
+    "upgrade": Role.UPGRADE,
+    "sec-websocket-protocol": Role.WEBSOCKET_PROTOCOL,
+}
+
+_PASS: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "content-encoding",
+        "content-type",
+        "origin",
+        "range",
+        "sec-websocket-extensions",
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "traceparent",
+        "tracestate",
+        "user-agent",
+        "x-stream-protocol-version",
+    }
+)
+_PASS_PREFIXES: Final = ("if-", "kubectl-")
+
+# Named by Connection, these would be stripped on the way by whoever honours it (RFC 9110,
+# section 7.6.1), and the request would go out as somebody else: CVE-2021-31999, CVE-2022-23652.
+_IDENTITY: Final = frozenset({"authorization", "cookie"})
+_IDENTITY_PREFIXES: Final = ("impersonate", "x-remote-")
+
+_HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_RESPONSE_DROP: Final = _HOP_BY_HOP | {b"set-cookie", b"set-cookie2"}
+
+_REMEMBERED_NAMES = 512
+
+
+def _folded(name: bytes) -> str:
+    return name.decode("latin-1").lower().replace("_", "-")
+
+
+class RequestHeaders(dict[bytes, Role]):
+    """The role of each header name, by its spelling on the wire.
+
+    A name is judged once and remembered; the memory is bounded, since names are the client's.
+    ``extra`` are the names that the operator lets pass as well.
+    """
+
+    def __init__(self, extra: Iterable[str] = ()) -> None:
+        super().__init__()
+        self._pass = _PASS | {name.lower() for name in extra}
+
+    def __missing__(self, name: bytes) -> Role:
+        role = self._judge(name)
+        if len(self) < _REMEMBERED_NAMES:
+            self[name] = role
+        return role
+
+    def _judge(self, name: bytes) -> Role:
+        lower = name.decode("latin-1").lower()
+        if _folded(name).startswith("impersonate"):
+            return Role.IMPERSONATION
+        if role := _READ_HERE.get(lower):
+            return role
+        if lower in self._pass or lower.startswith(_PASS_PREFIXES):
+            return Role.PASS
+        return Role.DROP
+
+
+def connection_options(values: Sequence[bytes]) -> frozenset[bytes]:
+    """Return the members of all Connection headers, lower-cased (RFC 9110, section 7.6.1)."""
+    return frozenset(
+        option
+        for value in values
+        for member in value.split(b",")
+        if (option := member.strip(b" \t").lower())
+    )
+
+
+def names_identity(options: Iterable[bytes]) -> bool:
+    """Say whether a Connection option names a header that carries an identity."""
+    return any(
+        (name := _folded(option)) in _IDENTITY or name.startswith(_IDENTITY_PREFIXES)
+        for option in options
+    )
+
+
+def response_fields(fields: Iterable[Field], options: frozenset[bytes]) -> list[Field]:
+    """Return what of a response's headers may pass; ``options`` are its Connection members."""
+    dropped = _RESPONSE_DROP | options if options else _RESPONSE_DROP
+    return [field for field in fields if field[0].lower() not in dropped]

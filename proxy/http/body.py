@@ -1,0 +1,153 @@
+"""Message bodies: where one ends, for both directions (RFC 9112, section 6).
+
+Decoders take bytes as they come and give back the content, never waiting for more than a chunk's
+size line, so that a watch event passes at once. They keep at most one unfinished line. Content
+is framed anew on its way out: chunk extensions and trailers end here, so there is nothing in the
+framing that the next server could read differently.
+
+Pure: no transport, no clock. A malformed body raises the error class that its decoder was given,
+because on one side it is the client's fault and on the other the API server's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Protocol
+
+from proxy.errors import ProxyError, UpstreamMalformed
+
+LAST_CHUNK: Final = b"0\r\n\r\n"
+# Nobody needs long size lines or many trailers; without a bound they are free work for us.
+MAX_LINE_BYTES: Final = 256
+MAX_TRAILER_BYTES: Final = 8 * 1024
+
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+
+
+class Body(Protocol):
+    """What is left to come of a message's body."""
+
+    @property
+    def done(self) -> bool: ...
+
+    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+        """Return the content found in ``data`` and, once done, what follows the body."""
+        ...
+
+
+class LengthBody:
+    """A body of known length; ``LengthBody(0)`` is no body."""
+
+    __slots__ = ("remaining",)
+
+    def __init__(self, length: int) -> None:
+        self.remaining = length
+
+    @property
+    def done(self) -> bool:
+        return not self.remaining
+
+    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+        if len(data) <= self.remaining:
+            self.remaining -= len(data)
+            return [data], b""
+        content, tail = data[: self.remaining], data[self.remaining :]
+        self.remaining = 0
+        return ([content] if content else []), tail
+
+
+class CloseBody:
+    """A response body that lasts until the connection ends; it is never done by itself."""
+
+    __slots__ = ()
+
+    done = False
+
+    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+        return [data], b""
+
+
+class ChunkedBody:
+    """A chunked body (RFC 9112, section 7.1); extensions and trailers are read and dropped."""
+
+    __slots__ = ("_error", "_line", "_remaining", "_state", "_trailer_bytes", "done")
+
+    _SIZE, _CONTENT, _CONTENT_END, _TRAILER = range(4)
+
+    def __init__(self, error: type[ProxyError]) -> None:
+        self.done = False
+        self._error = error
+        self._state = self._SIZE
+        self._line = b""  # the unfinished line, never a chunk's content
+        self._remaining = 0
+        self._trailer_bytes = 0
+
+    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+        parts: list[bytes] = []
+        if self._line:
+            data, self._line = self._line + data, b""
+        position = 0
+        while not self.done and position < len(data):
+            if self._state == self._CONTENT:
+                content = data[position : position + self._remaining]
+                parts.append(content)
+                position += len(content)
+                self._remaining -= len(content)
+                if not self._remaining:
+                    self._state = self._CONTENT_END
+                continue
+            end = data.find(b"\r\n", position)
+            if end < 0:
+                self._keep(data[position:])
+                return parts, b""
+            self._take_line(data[position:end])
+            position = end + 2
+        return parts, data[position:] if self.done else b""
+
+    def _keep(self, line: bytes) -> None:
+        if len(line) > self._line_limit:
+            raise self._error("a line of the chunked body is too long")
+        self._line = line
+
+    @property
+    def _line_limit(self) -> int:
+        if self._state == self._CONTENT_END:
+            return 1
+        return MAX_TRAILER_BYTES if self._state == self._TRAILER else MAX_LINE_BYTES
+
+    def _take_line(self, line: bytes) -> None:
+        if self._state == self._SIZE:
+            self._take_size(line)
+        elif self._state == self._CONTENT_END:
+            if line:
+                raise self._error("a chunk is longer than its size")
+            self._state = self._SIZE
+        elif not line:
+            self.done = True
+        else:
+            self._trailer_bytes += len(line)
+            if self._trailer_bytes > MAX_TRAILER_BYTES or not _TRAILER_LINE.fullmatch(line):
+                raise self._error("malformed or too many trailers")
+
+    def _take_size(self, line: bytes) -> None:
+        match = _SIZE_LINE.fullmatch(line)
+        if match is None or len(line) > MAX_LINE_BYTES:
+            raise self._error("a chunk's size line is malformed")
+        self._remaining = int(match[1], 16)
+        self._state = self._CONTENT if self._remaining else self._TRAILER
+
+
+def encode_chunk(parts: list[bytes]) -> bytes:
+    """Frame content as one chunk; nothing for nothing, since an empty chunk would be the last."""
+    content = b"".join(parts)
+    return b"%x\r\n%s\r\n" % (len(content), content) if content else b""
+
+
+def response_body(*, method: bytes, status: int, length: int | None, chunked: bool) -> Body:
+    """Decide how a response's body is delimited (RFC 9112, section 6.3), for a final status."""
+    if method == b"HEAD" or status in {204, 304}:
+        return LengthBody(0)
+    if chunked:
+        return ChunkedBody(UpstreamMalformed)
+    return CloseBody() if length is None else LengthBody(length)

@@ -1,0 +1,361 @@
+"""One request and its answer: the order of all that happens to it is in ``Exchange._proceed``.
+
+An exchange belongs to one client connection and borrows one upstream connection. It owns the two
+promises that matter most here. Nothing is sent upstream before the gate has said who is asking,
+our credential is at hand and a connection stands; and what the API server did not finish is never
+passed on as a complete answer: then the client's connection is cut instead.
+
+``_proceed`` goes as far as it can without waiting, which for a known token and a pooled
+connection is all the way; where it must wait it returns what for, and is called again after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Final
+
+from proxy import requestinfo
+from proxy.errors import (
+    CredentialRejected,
+    Internal,
+    MalformedRequest,
+    ProxyError,
+    UpstreamMalformed,
+    UpstreamReset,
+    UpstreamTimeout,
+)
+from proxy.http import answer
+from proxy.http.body import LAST_CHUNK, Body, ChunkedBody, LengthBody, encode_chunk
+from proxy.http.head import RequestHead, ResponseHead, write_request, write_response
+from proxy.http.service import Admission, Service
+from proxy.http.tunnel import Tunnel
+from proxy.impersonation import verify_outgoing
+
+if TYPE_CHECKING:
+    from proxy.http.listener import ClientConnection
+    from proxy.http.upstream import UpstreamConnection
+
+ANSWER_TIMEOUT: Final = 75.0  # seconds from the last byte sent to the response head
+_SNIFFED_BYTES: Final = 4096  # of a 403's body, to see whether it is about our own account
+# k8s.io/apiserver, endpoints/handlers/responsewriters/errors.go, forbiddenMessage; both the
+# classic verb and the constrained ones of KEP-5284 ("cannot impersonate-on:...").
+_CANNOT_IMPERSONATE: Final = re.compile(rb'is forbidden: User \\"[^"]*\\" cannot impersonate')
+
+_log = logging.getLogger("headlamp_auth_proxy.http")
+
+
+class Exchange:
+    """A request from the moment its head is whole until its answer has ended, either way.
+
+    Times are loop times in seconds, 0 where that point was not reached. ``status`` is what the
+    client was sent (0: nothing), ``error`` why, where the proxy itself is the reason, and
+    ``truncated`` that the answer could not be finished.
+    """
+
+    def __init__(self, service: Service, client: ClientConnection, head: RequestHead) -> None:
+        self.head = head
+        self.info = requestinfo.resolve(head.method, head.target)
+        self.kind = requestinfo.kind(self.info, upgrade=head.upgrade is not None)
+        self.client = client
+        self.admission: Admission | None = None
+        self.request_done = not head.has_body
+        self.status = 0
+        self.error: ProxyError | None = None
+        self.truncated = self.client_left = self.impersonation_forbidden = False
+        self.bytes_received = self.bytes_sent = 0
+        self.began_at = client.loop.time()
+        self.sent_at = self.answered_at = self.ended_at = 0.0
+        self._service = service
+        self._upstream: UpstreamConnection | None = None
+        self._upstream_full = False
+        self._body: Body = (
+            ChunkedBody(MalformedRequest) if head.chunked else LengthBody(head.content_length or 0)
+        )
+        self._held: list[bytes] = []  # body that came before there was anywhere to send it
+        self._retried = False
+        self._reuse = True  # a pooled connection will do
+        self._chunking = False  # the answer is chunked towards the client
+        self._until_close = False  # the answer's end is the end of the upstream connection
+        self._close = False  # the client's connection ends with this exchange
+        self._sniffed: bytes | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def method(self) -> bytes:
+        return self.head.method
+
+    # the way up
+
+    def start(self) -> None:
+        self._service.observer.begun(self)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        try:
+            waiting_for = self._proceed()
+        except ProxyError as error:
+            self.refuse(error)
+            return
+        if waiting_for is not None:
+            self._task = self.client.loop.create_task(self._wait(waiting_for), name="exchange")
+
+    async def _wait(self, waiting_for: Awaitable[None] | None) -> None:
+        try:
+            while waiting_for is not None:
+                await waiting_for
+                waiting_for = self._proceed()
+        except ProxyError as error:
+            self.refuse(error)
+        except Exception as error:  # noqa: BLE001 - nobody else awaits this task
+            _log.exception("[unexpected] a request could not be handled")
+            self.refuse(Internal(repr(error)))
+
+    def _proceed(self) -> Awaitable[None] | None:
+        """Take the next steps, in this order; return what must be awaited before going on."""
+        now = time.time()
+        if self.admission is None:
+            admission = self._service.gate.admit(self.head, now)
+            if not isinstance(admission, Admission):
+                return self._admit(admission)
+            self.admission = admission
+        credential = self._service.credential.header(now)
+        if credential is None:
+            return self._service.credential.renew()
+        upstream = self._upstream
+        if upstream is None and self._reuse:
+            upstream = self._service.pool.take()
+        if upstream is None or upstream.lost:
+            return self._connect()
+        self._upstream = upstream
+        self._send(upstream, self.admission, credential)
+        return None
+
+    async def _admit(self, admission: Awaitable[Admission]) -> None:
+        self.admission = await admission
+
+    async def _connect(self) -> None:
+        self._upstream = await self._service.pool.connect()
+
+    def _send(self, upstream: UpstreamConnection, admission: Admission, credential: bytes) -> None:
+        head = self.head
+        if admission.websocket_protocols is not None:
+            head.websocket_protocols = [admission.websocket_protocols]
+        data = write_request(
+            head,
+            authority=self._service.authority,
+            credential=credential,
+            identity=admission.identity.header,
+        )
+        verify_outgoing(data, admission.identity)
+        self.sent_at = self.client.loop.time()
+        upstream.begin(self, data + self._framed(self._held))
+        self._held = []
+        if not self.request_done:
+            if head.expects_continue and not self.bytes_received:
+                self.client.send(answer.CONTINUE)
+            self.client.update_reading()
+        self._await_answer()
+
+    @property
+    def accepting(self) -> bool:
+        """Whether more of the request's body may be read from the client now."""
+        return self.request_done or (bool(self.sent_at) and not self._upstream_full)
+
+    def client_data(self, data: bytes) -> bytes:
+        """Take what came of the body and return what follows it; raises ``MalformedRequest``."""
+        parts, tail = self._body.feed(data)
+        self.bytes_received += len(data) - len(tail)
+        self.request_done = self._body.done
+        if self.sent_at and self._upstream is not None:
+            self._upstream.transport.write(self._framed(parts))
+            self._await_answer()
+        else:
+            self._held += parts
+        return tail
+
+    def client_lost(self) -> None:
+        """The client has left: so does its request."""
+        if self._task is not None:
+            self._task.cancel()
+        self.client_left = True
+        self._abandon_upstream()
+        self._end()
+
+    def timed_out(self) -> None:
+        self.refuse(UpstreamTimeout(f"no answer within {ANSWER_TIMEOUT:g} s"))
+
+    def _framed(self, parts: list[bytes]) -> bytes:
+        """Frame body content for the API server as the head that it was sent says."""
+        if not self.head.chunked:
+            return b"".join(parts)
+        return encode_chunk(parts) + (LAST_CHUNK if self.request_done else b"")
+
+    def _await_answer(self) -> None:
+        if not self.status and not self.info.long_running and not self.head.upgrade:
+            self.client.timer.set(ANSWER_TIMEOUT)
+
+    # the way down (upstream.Owner)
+
+    def pause_request(self) -> None:
+        self._upstream_full = True
+        self.client.update_reading()
+
+    def resume_request(self) -> None:
+        self._upstream_full = False
+        self.client.update_reading()
+
+    def pause_response(self) -> None:
+        if self._upstream is not None:
+            self._upstream.transport.pause_reading()
+
+    def resume_response(self) -> None:
+        if self._upstream is not None:
+            self._upstream.transport.resume_reading()
+
+    def response_interim(self, head: ResponseHead) -> None:
+        if head.status != 100 and self.head.http11:
+            self._send_client(write_response(head, b""))
+
+    def response_switch(self, head: ResponseHead, rest: bytes) -> None:
+        asked = self.head.upgrade
+        upstream, self._upstream = self._upstream, None
+        assert upstream is not None
+        if not asked or head.upgrade.lower() != asked.lower() or b"upgrade" not in head.options:
+            upstream.abandon()
+            self.refuse(UpstreamMalformed("it switched to a protocol that was not asked for"))
+            return
+        self.status = head.status
+        self.answered_at = self.client.loop.time()
+        self._service.observer.answered(self)
+        framing = b"Connection: Upgrade\r\nUpgrade: %s\r\n" % asked
+        self._send_client(write_response(head, framing) + rest)
+        self.client.join(Tunnel(self, self.client, upstream))
+
+    def response_head(self, head: ResponseHead, parts: list[bytes], done: bool) -> None:
+        if head.status == 401 and self.info.subresource != "proxy":
+            self._credential_rejected()
+            return
+        self.client.timer.clear()
+        self.status = head.status
+        self.answered_at = self.client.loop.time()
+        if head.status == 403:
+            self._sniffed = b""
+        self._service.observer.answered(self)
+        self._answer(write_response(head, self._framing(head)), parts, done)
+
+    def response_content(self, parts: list[bytes], done: bool) -> None:
+        self._answer(b"", parts, done)
+
+    def upstream_failed(self, error: ProxyError) -> None:
+        self._upstream = None
+        self.refuse(error)
+
+    def upstream_lost(self, *, clean: bool) -> None:
+        upstream, self._upstream = self._upstream, None
+        assert upstream is not None
+        if self.status:
+            if self._until_close and clean:
+                self._answer(b"", [], done=True)
+            else:
+                self.refuse(UpstreamReset("it closed the connection before its answer was whole"))
+        elif upstream.reused and not upstream.heard and self.head.repeatable and not self._retried:
+            self._retry(on_new_connection=True)
+        else:
+            self.refuse(UpstreamReset())
+
+    def _credential_rejected(self) -> None:
+        """A 401 is about our credential, never the user's: look at it again, and try once more.
+
+        But for the ``proxy`` subresource, where it is the proxied service that speaks.
+        """
+        self._service.credential.reread()
+        self._abandon_upstream()
+        if self.head.repeatable and not self._retried:
+            self._retry(on_new_connection=False)
+        else:
+            self.refuse(CredentialRejected())
+
+    def _retry(self, *, on_new_connection: bool) -> None:
+        self._retried = True
+        self._reuse = not on_new_connection
+        self._service.observer.retried()
+        self._go_on()
+
+    def _framing(self, head: ResponseHead) -> bytes:
+        """Decide how the answer is delimited towards the client; return the header lines."""
+        if head.status == 204:
+            head.passing = [f for f in head.passing if f[0].lower() != b"content-length"]
+        has_body = self.method != b"HEAD" and head.status not in {204, 304}
+        unknown_length = has_body and head.content_length is None
+        self._until_close = unknown_length and not head.chunked
+        self._chunking = unknown_length and self.head.http11
+        self._close = (
+            self.client.draining
+            or not self.head.keep_alive
+            or not self.request_done
+            or self.head.upgrade is not None
+        )
+        framing = b"Transfer-Encoding: chunked\r\n" if self._chunking else b""
+        return framing + (b"Connection: close\r\n" if self._close else b"")
+
+    def _answer(self, head: bytes, parts: list[bytes], done: bool) -> None:
+        if self._sniffed is not None and parts:
+            self._sniffed = (self._sniffed + b"".join(parts))[:_SNIFFED_BYTES]
+        if self._chunking:
+            self._send_client(head + encode_chunk(parts) + (LAST_CHUNK if done else b""))
+        elif head or len(parts) > 1:
+            self._send_client(b"".join((head, *parts)))
+        elif parts:
+            self._send_client(parts[0])
+        if done:
+            self._finish()
+
+    def _finish(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            if self.request_done and self.head.upgrade is None:
+                self._service.pool.give_back(upstream)
+            else:
+                upstream.abandon()
+        if self._sniffed is not None:
+            self.impersonation_forbidden = bool(_CANNOT_IMPERSONATE.search(self._sniffed))
+        self._end()
+
+    # the end
+
+    def refuse(self, error: ProxyError) -> None:
+        """Answer with ``error``; where an answer has begun, cut it instead of completing it."""
+        self.error = error
+        self._abandon_upstream()
+        if self.status:
+            self.truncated = True
+            self.client.cut()
+        else:
+            self.status = error.code
+            self._close = self.client.draining or not self.head.keep_alive or not self.request_done
+            self._send_client(
+                answer.refusal(error, method=self.method, close=self._close, now=time.time())
+            )
+        self._end()
+
+    def tunnel_ended(self) -> None:
+        self._close = True
+        self._end()
+
+    def _end(self) -> None:
+        self.ended_at = self.client.loop.time()
+        self._service.observer.ended(self)
+        self.client.exchange_ended(close=self._close, request_done=self.request_done)
+
+    def _send_client(self, data: bytes) -> None:
+        self.bytes_sent += len(data)
+        self.client.send(data)
+
+    def _abandon_upstream(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.abandon()

@@ -1,0 +1,299 @@
+"""Request and response heads: read with llhttp in its strict mode, one head to a parser.
+
+The connection finds the end of a head itself and hands over exactly those bytes, so a parser
+never sees a body, never carries state from one message to the next, and a pipelined request
+waits unparsed until its turn. llhttp refuses what could be read in two ways (bare CR or LF,
+folded lines, blanks around colons, conflicting lengths ...); what it lets through and RFC 9112
+does not is refused here: a request must be, to the byte, ``method SP target SP version CRLF``.
+
+Pure: bytes in, values out, errors of ``proxy.errors`` raised.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+import httptools
+
+from proxy.errors import (
+    HeadTooLarge,
+    MalformedRequest,
+    MethodNotAllowed,
+    ProxyError,
+    TargetNotOriginForm,
+    UpgradeNotSupported,
+    UpstreamMalformed,
+)
+from proxy.headers import Field, RequestHeaders, Role, connection_options, response_fields
+
+END: Final = b"\r\n\r\n"
+MAX_HEAD_BYTES: Final = 64 * 1024  # a 16 KiB token, twice (cookie and header), and room
+MAX_FIELDS: Final = 200
+MAX_RESPONSE_HEAD_BYTES: Final = 256 * 1024
+
+METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+# Methods that may be sent again when a reused connection turns out to be dead (RFC 9110, 9.2.2);
+# narrower than the RFC: PUT and DELETE are idempotent, but admission webhooks need not be.
+REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_UPGRADES: Final = {b"websocket": b"websocket", b"spdy/3.1": b"SPDY/3.1"}
+_VERSIONS: Final = {b"HTTP/1.1": True, b"HTTP/1.0": False}
+_METHOD_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ ]+ HTTP/1\.[01]")
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A request head, sorted by what each part is for.
+
+    ``passing`` are the headers that may go upstream, in order. ``content_length`` is None where
+    there is none; a request has a body if it is positive or ``chunked`` is set. ``upgrade`` is
+    ``b"websocket"``, ``b"SPDY/3.1"`` or None.
+    """
+
+    method: bytes
+    target: bytes
+    http11: bool
+    passing: list[Field] = field(default_factory=list)
+    authorization: list[bytes] = field(default_factory=list, repr=False)
+    websocket_protocols: list[bytes] = field(default_factory=list, repr=False)
+    options: frozenset[bytes] = frozenset()
+    upgrade: bytes | None = None
+    content_length: int | None = None
+    chunked: bool = False
+    expects_continue: bool = False
+    impersonates: bool = False
+
+    @property
+    def has_body(self) -> bool:
+        return self.chunked or bool(self.content_length)
+
+    @property
+    def keep_alive(self) -> bool:
+        return self.http11 and b"close" not in self.options
+
+    @property
+    def repeatable(self) -> bool:
+        return self.method in REPEATABLE and not self.has_body
+
+
+class _Fields:
+    """The callbacks of an httptools parser: collects fields, refuses too many."""
+
+    __slots__ = ("complete", "fields", "target")
+
+    def __init__(self) -> None:
+        self.fields: list[Field] = []
+        self.target = b""
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.target = url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def parse_request(head: bytes, headers: RequestHeaders) -> RequestHead:
+    """Read a whole request head, empty line included; raises a ``RequestError``."""
+    line_end = head.find(b"\r\n")
+    collected = _Fields()
+    parser = httptools.HttpRequestParser(collected)
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserInvalidMethodError as error:
+        if _METHOD_LINE.fullmatch(head, 0, line_end):
+            raise MethodNotAllowed from error
+        raise MalformedRequest(str(error)) from error
+    except httptools.HttpParserError as error:
+        raise MalformedRequest(str(error)) from error
+    method, target = parser.get_method(), collected.target
+    version = head[line_end - 8 : line_end]
+    if not collected.complete or head[:line_end] != b"%s %s %s" % (method, target, version):
+        raise MalformedRequest("the request line is not 'method target version'")
+    if (http11 := _VERSIONS.get(version)) is None:
+        raise MalformedRequest("only HTTP/1.1 and HTTP/1.0 are spoken here")
+    if method not in METHODS:
+        raise MethodNotAllowed
+    if target[:1] != b"/" or b"#" in target:
+        raise TargetNotOriginForm
+    if len(collected.fields) > MAX_FIELDS:
+        raise HeadTooLarge(f"more than {MAX_FIELDS} header fields")
+    return _sorted_out(RequestHead(method, target, http11), collected.fields, headers)
+
+
+def _sorted_out(head: RequestHead, fields: list[Field], headers: RequestHeaders) -> RequestHead:
+    """Give each field its place by its role; the one look at every name."""
+    connection: list[bytes] = []
+    upgrade: list[bytes] = []
+    encodings: list[bytes] = []
+    hosts = 0
+    for name, raw in fields:
+        role = headers[name]
+        if role is Role.DROP:
+            continue
+        value = raw.rstrip(b" \t")
+        if role is Role.PASS:
+            head.passing.append((name, value))
+        elif role is Role.HOST:
+            hosts += 1
+        elif role is Role.AUTHORIZATION:
+            head.authorization.append(value)
+        elif role is Role.CONNECTION:
+            connection.append(value)
+        elif role is Role.CONTENT_LENGTH:
+            head.content_length = _content_length(value)
+        elif role is Role.TRANSFER_ENCODING:
+            encodings.append(value)
+        elif role is Role.UPGRADE:
+            upgrade.append(value)
+        elif role is Role.WEBSOCKET_PROTOCOL:
+            head.websocket_protocols.append(value)
+        elif role is Role.IMPERSONATION:
+            head.impersonates = True
+        elif role is Role.EXPECT:
+            head.expects_continue = head.http11 and value.lower() == b"100-continue"
+    if hosts != 1 and (head.http11 or hosts):
+        raise MalformedRequest(f"{hosts} Host headers; exactly one is needed")
+    if connection:
+        head.options = connection_options(connection)
+        head.passing = [f for f in head.passing if f[0].lower() not in head.options]
+    if encodings:
+        _set_chunked(head, encodings)
+    if upgrade and b"upgrade" in head.options and head.http11:
+        head.upgrade = _upgrade(head, upgrade)
+    return head
+
+
+def _content_length(value: bytes) -> int:
+    if not value.isdigit() or len(value) > 18:
+        raise MalformedRequest("Content-Length is not a length")
+    return int(value)
+
+
+def _set_chunked(head: RequestHead, encodings: list[bytes]) -> None:
+    """Accept exactly ``chunked``, and only where nothing else says how long the body is."""
+    if len(encodings) != 1 or encodings[0].lower() != b"chunked":
+        raise MalformedRequest("the only transfer coding spoken here is chunked")
+    if head.content_length is not None or not head.http11:
+        raise MalformedRequest("Transfer-Encoding conflicts with Content-Length or HTTP/1.0")
+    head.chunked = True
+
+
+def _upgrade(head: RequestHead, values: list[bytes]) -> bytes:
+    protocol = _UPGRADES.get(values[0].lower()) if len(values) == 1 else None
+    if protocol is None:
+        raise UpgradeNotSupported
+    if head.has_body:
+        raise MalformedRequest("a request that asks for an upgrade must not have a body")
+    return protocol
+
+
+def write_request(
+    head: RequestHead, *, authority: bytes, credential: bytes, identity: bytes
+) -> bytes:
+    """Write the head that goes upstream, from parts that may pass and nothing else.
+
+    ``credential`` and ``identity`` are whole header lines. The body's framing is the client's
+    length or our own chunking; ``Connection`` is sent with an upgrade only.
+    """
+    parts = [b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (head.method, head.target, authority)]
+    parts += (credential, identity)
+    parts += [b"%s: %s\r\n" % passing for passing in head.passing]
+    parts += [b"Sec-WebSocket-Protocol: %s\r\n" % value for value in head.websocket_protocols]
+    if head.chunked:
+        parts.append(b"Transfer-Encoding: chunked\r\n")
+    elif head.content_length is not None:
+        parts.append(b"Content-Length: %d\r\n" % head.content_length)
+    if head.upgrade:
+        parts.append(b"Connection: Upgrade\r\nUpgrade: %s\r\n" % head.upgrade)
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+@dataclass(slots=True)
+class ResponseHead:
+    """A response head. ``content_length`` and ``chunked`` are as the head says, whatever the
+    request was: what body there is, is decided by ``body.response_framing``.
+    """
+
+    status: int
+    status_text: bytes
+    http11: bool
+    passing: list[Field]
+    options: frozenset[bytes]
+    upgrade: bytes
+    content_length: int | None
+    chunked: bool
+
+
+class _StatusFields(_Fields):
+    __slots__ = ("status_text",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status_text = b""
+
+    def on_status(self, text: bytes) -> None:
+        self.status_text = text
+
+
+def parse_response(head: bytes) -> ResponseHead:
+    """Read a whole response head, empty line included; raises ``UpstreamMalformed``."""
+    collected = _StatusFields()
+    parser = httptools.HttpResponseParser(collected)
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError as error:
+        raise UpstreamMalformed(str(error)) from error
+    if not collected.complete or head[:7] != b"HTTP/1.":
+        raise UpstreamMalformed("not an HTTP/1 response")
+    connection: list[bytes] = []
+    encodings: list[bytes] = []
+    upgrade = b""
+    content_length: int | None = None
+    for raw_name, value in collected.fields:
+        name = raw_name.lower()
+        if name == b"connection":
+            connection.append(value)
+        elif name == b"transfer-encoding":
+            encodings.append(value.strip(b" \t").lower())
+        elif name == b"upgrade":
+            upgrade = value.strip(b" \t")
+        elif name == b"content-length":
+            content_length = _response_length(value.rstrip(b" \t"))
+    if encodings and encodings != [b"chunked"]:
+        raise UpstreamMalformed("a transfer coding other than chunked")
+    options = connection_options(connection)
+    return ResponseHead(
+        status=parser.get_status_code(),
+        status_text=collected.status_text,
+        http11=head[7:8] == b"1",
+        passing=response_fields(collected.fields, options),
+        options=options,
+        upgrade=upgrade,
+        content_length=content_length,
+        chunked=bool(encodings),
+    )
+
+
+def _response_length(value: bytes) -> int:
+    try:
+        return _content_length(value)
+    except ProxyError as error:
+        raise UpstreamMalformed(str(error)) from error
+
+
+def write_response(head: ResponseHead, framing: bytes) -> bytes:
+    """Write the head that goes to the client; ``framing`` are whole header lines of ours."""
+    parts = [b"HTTP/1.1 %d %s\r\n" % (head.status, head.status_text)]
+    parts += [b"%s: %s\r\n" % passing for passing in head.passing]
+    parts += (framing, b"\r\n")
+    return b"".join(parts)

@@ -1,0 +1,290 @@
+"""Client connections: heads in, one exchange at a time, answers out in the order of the requests.
+
+What follows a request waits in the buffer, unread as HTTP, until its answer has ended; pipelined
+requests need nothing more. The buffer is small and the socket is paused when it is full, when
+the API server does not keep up, or when there is nowhere yet to send a body: memory is bounded
+by what the kernel had already handed over.
+
+A connection has one timer; what its expiry means depends on what the connection is waiting for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final, cast
+
+from proxy.errors import HeadTooLarge, ProxyError, RequestTimeout
+from proxy.http import answer
+from proxy.http.exchange import Exchange
+from proxy.http.head import END, MAX_HEAD_BYTES, parse_request
+from proxy.http.pool import WRITE_BUFFER, keep_alive
+from proxy.http.service import Service
+from proxy.http.timer import Timer
+
+if TYPE_CHECKING:
+    from proxy.http.tunnel import Tunnel
+
+HEAD_TIMEOUT: Final = 10.0  # seconds from the first byte of a head to its last
+IDLE_TIMEOUT: Final = 120.0  # seconds; Go clients drop theirs after 90 and must be first
+LINGER: Final = 1.0  # seconds to swallow input after an early answer, so that it is seen
+_READ_AHEAD: Final = 64 * 1024  # bytes of pipelined requests that may wait
+
+
+class Listener:
+    """All client connections of this proxy; made one by one through ``accept``."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.draining = False
+        self.accepted = 0
+        self._connections: set[ClientConnection] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def open(self) -> int:
+        return len(self._connections)
+
+    def accept(self) -> ClientConnection:
+        """Return a protocol for a new connection (the factory for ``create_server``)."""
+        return ClientConnection(self)
+
+    def joined(self, connection: ClientConnection) -> None:
+        self.accepted += 1
+        self._connections.add(connection)
+        self._empty.clear()
+
+    def left(self, connection: ClientConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+    async def drain(self, grace: float) -> None:
+        """Let what is under way finish for up to ``grace`` seconds, then cut what is left."""
+        self.draining = True
+        for connection in list(self._connections):
+            connection.close_if_idle()
+        try:
+            async with asyncio.timeout(grace):
+                await self._empty.wait()
+        except TimeoutError:
+            for connection in list(self._connections):
+                connection.cut()
+
+
+class ClientConnection(asyncio.Protocol):
+    """One client's connection."""
+
+    __slots__ = (
+        "_advancing",
+        "_buffer",
+        "_closing",
+        "_listener",
+        "_paused",
+        "_searched",
+        "_skipped",
+        "_tunnel",
+        "_write_full",
+        "address",
+        "exchange",
+        "loop",
+        "timer",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, listener: Listener) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.timer = Timer(self.loop, self._timed_out)
+        self.address = ""
+        self.exchange: Exchange | None = None
+        self._listener = listener
+        self._tunnel: Tunnel | None = None
+        self._buffer = b""
+        self._searched = 0  # bytes of the buffer in which a head's end was sought in vain
+        self._skipped = False  # one empty line before this head
+        self._advancing = False
+        self._closing = False  # the last answer is out; whatever else comes is swallowed
+        self._paused = False
+        self._write_full = False
+
+    @property
+    def draining(self) -> bool:
+        return self._listener.draining
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        keep_alive(transport)
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if isinstance(peer, tuple) else "unix"
+        self._listener.joined(self)
+        self.timer.set(IDLE_TIMEOUT)
+
+    def data_received(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            self._tunnel.client_data(data)
+            return
+        if self._closing:
+            return
+        if (exchange := self.exchange) is not None and not exchange.request_done:
+            data = self._body_received(exchange, data)
+        if data:
+            self._buffer = self._buffer + data if self._buffer else data
+        self._advance()
+
+    def eof_received(self) -> None:
+        """Close; a client that has stopped sending has left, as for Go's net/http."""
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._closing = True
+        self.timer.cancel()
+        self._listener.left(self)
+        if self._tunnel is not None:
+            self._tunnel.client_lost()
+        elif self.exchange is not None:
+            self.exchange.client_lost()
+
+    def pause_writing(self) -> None:
+        self._write_full = True
+        if self._tunnel is not None:
+            self._tunnel.pause_upstream()
+        elif self.exchange is not None:
+            self.exchange.pause_response()
+
+    def resume_writing(self) -> None:
+        self._write_full = False
+        if self._tunnel is not None:
+            self._tunnel.resume_upstream()
+        elif self.exchange is not None:
+            self.exchange.resume_response()
+        else:
+            self._advance()
+
+    # for the exchange
+
+    def send(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def join(self, tunnel: Tunnel) -> None:
+        """Stop reading HTTP; what has come early, and all that comes, goes to ``tunnel``."""
+        self._tunnel = tunnel
+        self.timer.clear()
+        early, self._buffer = self._buffer, b""
+        if early:
+            tunnel.client_data(early)
+        self.update_reading()
+
+    def cut(self) -> None:
+        """End the connection so that an unfinished answer cannot be taken for a whole one."""
+        self.transport.abort()
+
+    def exchange_ended(self, *, close: bool, request_done: bool) -> None:
+        self.exchange = None
+        if close or self.draining:
+            self._close_after_answer(linger=not request_done or bool(self._buffer) or self._paused)
+            return
+        self.timer.set(IDLE_TIMEOUT)
+        if not self._advancing:
+            self._advance()
+
+    def update_reading(self) -> None:
+        """Read from the socket only while there is somewhere to put what it gives."""
+        exchange = self.exchange
+        pause = self._tunnel is None and (
+            len(self._buffer) > _READ_AHEAD or (exchange is not None and not exchange.accepting)
+        )
+        if pause != self._paused and not self.transport.is_closing():
+            self._paused = pause
+            if pause:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    # for the listener
+
+    def close_if_idle(self) -> None:
+        if self.exchange is None and not self._closing:
+            self._close_after_answer(linger=False)
+
+    # requests
+
+    def _advance(self) -> None:
+        """Begin exchanges while there are whole heads and nothing else is under way."""
+        self._advancing = True
+        while self._buffer and self.exchange is None and not (self._closing or self._write_full):
+            if not self._begin():
+                break
+        self._advancing = False
+        self.update_reading()
+
+    def _begin(self) -> bool:
+        """Begin the exchange at the head of the buffer; return whether there was a whole head."""
+        if self._buffer.startswith(b"\r\n") and not self._skipped:
+            self._buffer, self._skipped = self._buffer[2:], True  # RFC 9112, section 2.2
+            self._searched = 0
+        end = self._buffer.find(END, max(0, self._searched - len(END) + 1))
+        size = end + len(END) if end >= 0 else len(self._buffer)
+        try:
+            if size > MAX_HEAD_BYTES:
+                raise HeadTooLarge(f"a request head of more than {MAX_HEAD_BYTES} bytes")
+            if end < 0:
+                if not self._searched:
+                    self.timer.set(HEAD_TIMEOUT)
+                self._searched = size
+                return False
+            head = parse_request(self._buffer[:size], self._listener.service.headers)
+        except ProxyError as error:
+            self._refuse_unreadable(error)
+            return False
+        self._buffer = self._buffer[size:]
+        self._searched, self._skipped = 0, False
+        self.timer.clear()
+        self.exchange = exchange = Exchange(self._listener.service, self, head)
+        if not exchange.request_done and self._buffer:
+            body, self._buffer = self._buffer, b""
+            self._buffer = self._body_received(exchange, body)
+        if self.exchange is exchange:
+            exchange.start()
+        return True
+
+    def _body_received(self, exchange: Exchange, data: bytes) -> bytes:
+        try:
+            return exchange.client_data(data)
+        except ProxyError as error:
+            exchange.refuse(error)
+            return b""
+
+    # the end
+
+    def _timed_out(self) -> None:
+        if self._closing:
+            self.transport.close()
+        elif self.exchange is not None:
+            self.exchange.timed_out()
+        elif self._buffer:
+            self._refuse_unreadable(RequestTimeout(f"no whole head within {HEAD_TIMEOUT:g} s"))
+        else:
+            self._close_after_answer(linger=False)
+
+    def _refuse_unreadable(self, error: ProxyError) -> None:
+        self._listener.service.observer.unreadable(error, self.address)
+        self.send(answer.refusal(error, method=b"", close=True, now=time.time()))
+        self._close_after_answer(linger=True)
+
+    def _close_after_answer(self, *, linger: bool) -> None:
+        """Close once the answer is out; ``linger`` swallows input first, lest a reset beat it."""
+        if self._closing:
+            return
+        self._closing = True
+        self._buffer = b""
+        if not linger:
+            self.transport.close()
+            return
+        self.update_reading()
+        self.timer.set(LINGER)

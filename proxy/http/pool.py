@@ -1,0 +1,136 @@
+"""Kept-alive connections to the API server: which may be used again, and how a new one is made.
+
+Connections are not counted against a limit: each is in use by one client's request, and clients
+are limited where they arrive. The one last used is used next, so that the others can grow old
+and go. A connection is never older than ``MAX_AGE``, so that load balancers in front of the API
+server get their chance, and never outlives the TLS settings that it was made with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from proxy.errors import UpstreamCertificate, UpstreamUnreachable
+from proxy.http.upstream import UpstreamConnection
+
+CONNECT_TIMEOUT: Final = 10.0  # seconds for the name, TCP and TLS together
+MAX_IDLE: Final = 60.0  # seconds; kube-apiserver closes idle connections after 90
+MAX_AGE: Final = 600.0  # seconds
+KEEP_ALIVE: Final = 30  # seconds between TCP keep-alive probes
+WRITE_BUFFER: Final = 256 * 1024  # bytes that may wait for a peer before the other side pauses
+
+
+def keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel notice within minutes that a silent peer is gone (a watch may be silent)."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL"):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), KEEP_ALIVE)
+
+
+class Pool:
+    """Connections to one API server. ``tls`` returns the context for new connections."""
+
+    def __init__(
+        self, host: str, port: int, *, server_name: str, tls: Callable[[], ssl.SSLContext]
+    ) -> None:
+        self._host, self._port, self._server_name = host, port, server_name
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._context: ssl.SSLContext | None = None  # that the idle connections were made with
+        self._idle: list[UpstreamConnection] = []  # the one last used at the end
+        self._open: set[UpstreamConnection] = set()
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    @property
+    def active(self) -> int:
+        return len(self._open) - len(self._idle)
+
+    def take(self) -> UpstreamConnection | None:
+        """Return an idle connection that may be used again, or None."""
+        if self._idle and self._tls() is not self._context:
+            self.close_idle()
+        now = self._loop.time()
+        while self._idle:
+            connection = self._idle.pop()
+            if not self._expired(connection, now):
+                return connection
+            connection.transport.close()
+        return None
+
+    async def connect(self) -> UpstreamConnection:
+        """Make a new connection; raises ``UpstreamUnreachable`` or ``UpstreamCertificate``."""
+        context = self._tls()
+        where = f"{self._host}:{self._port}"
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                transport, connection = await self._loop.create_connection(
+                    lambda: UpstreamConnection(self._forget),
+                    self._host,
+                    self._port,
+                    ssl=context,
+                    server_hostname=self._server_name,
+                )
+        except ssl.SSLCertVerificationError as error:
+            raise UpstreamCertificate(f"{where}: {error.verify_message}") from error
+        except TimeoutError as error:
+            raise UpstreamUnreachable(f"{where}: no connection in {CONNECT_TIMEOUT:g} s") from error
+        except OSError as error:
+            raise UpstreamUnreachable(f"{where}: {error}") from error
+        if connection.lost:
+            raise UpstreamUnreachable(f"{where}: closed as soon as it was open")
+        keep_alive(transport)
+        transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        connection.opened_at = self._loop.time()
+        if context is not self._context:
+            self.close_idle()
+            self._context = context
+        self._open.add(connection)
+        return connection
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """Take a connection back from an exchange that is done; keep it if it may be kept."""
+        if connection.release():
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
+        else:
+            connection.transport.close()
+
+    def expire(self) -> None:
+        """Close what has been idle, or has lived, too long; called once in a while."""
+        now = self._loop.time()
+        for connection in [c for c in self._idle if self._expired(c, now)]:
+            self._idle.remove(connection)
+            connection.transport.close()
+
+    def close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().transport.close()
+
+    def abort(self) -> None:
+        """End every connection at once."""
+        self._idle.clear()
+        for connection in list(self._open):
+            connection.transport.abort()
+
+    def _expired(self, connection: UpstreamConnection, now: float) -> bool:
+        return (
+            connection.transport.is_closing()
+            or now - connection.idle_since > MAX_IDLE
+            or now - connection.opened_at > MAX_AGE
+        )
+
+    def _forget(self, connection: UpstreamConnection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)

@@ -1,0 +1,86 @@
+"""What the exchanges share, and what they ask of the world outside ``http``.
+
+These are the seams at which ``server`` joins the data plane to authentication, credentials and
+observation; none of those is known here by more than these few methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from proxy.errors import ProxyError
+from proxy.headers import RequestHeaders
+from proxy.http.head import RequestHead
+from proxy.impersonation import Impersonation
+
+if TYPE_CHECKING:
+    from proxy.http.exchange import Exchange
+    from proxy.http.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the gate found: who is asking, and the subprotocols that may pass on.
+
+    ``websocket_protocols`` is None where the client's own pass unchanged.
+    """
+
+    identity: Impersonation
+    websocket_protocols: bytes | None = None
+
+
+class Gate(Protocol):
+    """Decides who a request is from. Raises a ``ProxyError`` to refuse it."""
+
+    def admit(self, head: RequestHead, now: float) -> Admission | Awaitable[Admission]:
+        """Return at once where everything needed is known, else something to await.
+
+        ``now`` in unix seconds.
+        """
+        ...
+
+
+class Credential(Protocol):
+    """Who this proxy itself is towards the API server."""
+
+    def header(self, now: float) -> bytes | None:
+        """Return whole header lines, or None if ``renew`` must be awaited first.
+
+        Raises ``CredentialUnavailable``; ``now`` in unix seconds.
+        """
+        ...
+
+    async def renew(self) -> None: ...
+
+    def reread(self) -> None:
+        """Forget what is held, so that the next request looks again."""
+
+
+class Observer(Protocol):
+    """What is seen of each exchange from outside; called on the path, so it must be quick."""
+
+    def begun(self, exchange: Exchange) -> None: ...
+
+    def answered(self, exchange: Exchange) -> None:
+        """The response head is about to be passed on, or the tunnel stands."""
+
+    def ended(self, exchange: Exchange) -> None: ...
+
+    def unreadable(self, error: ProxyError, client: str) -> None:
+        """A request was refused before it could be read as one."""
+
+    def retried(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What all exchanges share; ``authority`` is the Host of every upstream request."""
+
+    gate: Gate
+    credential: Credential
+    pool: Pool
+    authority: bytes
+    headers: RequestHeaders
+    observer: Observer

@@ -1,0 +1,193 @@
+"""One connection to the API server: sends what it is given, reads answers, knows no policy.
+
+At most one exchange owns the connection at a time. Whatever arrives while nobody owns it is no
+answer to anything, so the connection is given up. What a response means is its owner's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, cast
+
+from proxy.errors import ProxyError, UpstreamMalformed
+from proxy.http.body import Body, response_body
+from proxy.http.head import END, MAX_RESPONSE_HEAD_BYTES, ResponseHead, parse_response
+
+if TYPE_CHECKING:
+    from proxy.http.tunnel import Tunnel
+
+
+class Owner(Protocol):
+    """What an upstream connection tells the exchange that owns it."""
+
+    @property
+    def method(self) -> bytes: ...
+
+    def response_interim(self, head: ResponseHead) -> None:
+        """A 1xx other than 101 came; the answer is still to come."""
+
+    def response_switch(self, head: ResponseHead, rest: bytes) -> None:
+        """A 101 came, with ``rest`` behind it; nothing more is read as HTTP."""
+
+    def response_head(self, head: ResponseHead, parts: list[bytes], done: bool) -> None:
+        """The answer begins; ``parts`` is what of its body came along, ``done`` if all did."""
+
+    def response_content(self, parts: list[bytes], done: bool) -> None:
+        """More of the answer's body came."""
+
+    def upstream_failed(self, error: ProxyError) -> None:
+        """What came is not HTTP; the connection is closed."""
+
+    def upstream_lost(self, *, clean: bool) -> None:
+        """The connection is gone; ``clean`` if the API server ended it in order."""
+
+    def pause_request(self) -> None:
+        """The API server does not keep up with what is sent."""
+
+    def resume_request(self) -> None:
+        """The API server has caught up."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection that is idle in the pool, or owned by one exchange.
+
+    ``reused`` says that it has served an exchange before the present one; ``heard`` that a byte
+    of the present answer has come. ``opened_at`` and ``idle_since`` are loop times in seconds.
+    """
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_clean",
+        "_keep_alive",
+        "_on_lost",
+        "_tunnel",
+        "heard",
+        "idle_since",
+        "lost",
+        "opened_at",
+        "owner",
+        "reused",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, on_lost: Callable[[UpstreamConnection], None]) -> None:
+        self.owner: Owner | None = None
+        self.opened_at = self.idle_since = 0.0
+        self.reused = self.heard = self.lost = False
+        self._on_lost = on_lost
+        self._buffer = b""  # of a head that is not complete yet
+        self._body: Body | None = None  # None until the final head has come
+        self._keep_alive = False
+        self._tunnel: Tunnel | None = None
+        self._clean = False
+
+    def begin(self, owner: Owner, data: bytes) -> None:
+        """Give the connection to ``owner`` and send its request."""
+        self.owner = owner
+        self.heard = self._keep_alive = False
+        self._body = None
+        self.transport.write(data)
+
+    def join(self, tunnel: Tunnel) -> None:
+        """Stop reading HTTP; from now on bytes go to ``tunnel`` as they come."""
+        self.owner = None
+        self._tunnel = tunnel
+
+    def release(self) -> bool:
+        """Take the connection from its owner; return whether it may serve another exchange."""
+        self.owner = None
+        self.reused = True
+        return self._keep_alive and not self._buffer and not self.transport.is_closing()
+
+    def abandon(self) -> None:
+        """Take the connection from its owner and end it at once, whatever is still to come."""
+        self.owner = None
+        self.transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            self._tunnel.upstream_data(data)
+            return
+        if self.owner is None:
+            self.transport.abort()
+            return
+        self.heard = True
+        try:
+            if self._body is None:
+                self._read_head(self.owner, data)
+            else:
+                parts, self._buffer = self._body.feed(data)
+                self.owner.response_content(parts, self._body.done)
+        except ProxyError as error:
+            self._fail(error)
+
+    def eof_received(self) -> None:
+        self._clean = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        self._on_lost(self)
+        owner, self.owner = self.owner, None
+        if self._tunnel is not None:
+            self._tunnel.upstream_lost()
+        elif owner is not None:
+            owner.upstream_lost(clean=self._clean and exc is None)
+
+    def pause_writing(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.pause_client()
+        elif self.owner is not None:
+            self.owner.pause_request()
+
+    def resume_writing(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.resume_client()
+        elif self.owner is not None:
+            self.owner.resume_request()
+
+    # reading
+
+    def _read_head(self, owner: Owner, data: bytes) -> None:
+        searched = max(0, len(self._buffer) - len(END) + 1)
+        self._buffer += data
+        while (end := self._buffer.find(END, searched)) >= 0:
+            head = parse_response(self._buffer[: end + len(END)])
+            rest, self._buffer, searched = self._buffer[end + len(END) :], b"", 0
+            if head.status == 101:
+                owner.response_switch(head, rest)
+                return
+            if head.status >= 200:
+                self._begin_body(owner, head, rest)
+                return
+            self._buffer = rest
+            owner.response_interim(head)
+        if len(self._buffer) > MAX_RESPONSE_HEAD_BYTES:
+            raise UpstreamMalformed("the response head is too large")
+
+    def _begin_body(self, owner: Owner, head: ResponseHead, rest: bytes) -> None:
+        self._body = response_body(
+            method=owner.method,
+            status=head.status,
+            length=head.content_length,
+            chunked=head.chunked,
+        )
+        self._keep_alive = head.http11 and b"close" not in head.options
+        parts: list[bytes] = []
+        if rest:
+            parts, self._buffer = self._body.feed(rest)
+        owner.response_head(head, parts, self._body.done)
+
+    def _fail(self, error: ProxyError) -> None:
+        owner, self.owner = self.owner, None
+        self.transport.abort()
+        if owner is not None:
+            owner.upstream_failed(error)

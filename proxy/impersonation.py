@@ -1,0 +1,137 @@
+"""From a ``UserInfo`` to the identity headers of a request; refuses, or is complete, never partial.
+
+The API server serves a request that has our credential and no ``Impersonate-User`` **as us**
+(k8s.io/apiserver, endpoints/filters/impersonation). So three things must stay true here:
+
+1. An ``Impersonation`` cannot be built without a name that survives HTTP unchanged.
+2. A group of our own goes along with every identity: were the user header ever lost on the way,
+   the API server would answer 400 (groups without a user) and not serve the request as us.
+3. ``verify_outgoing`` looks at the very bytes that are about to leave, and trusts nothing that
+   was decided before.
+
+Reserved names are refused even though RBAC should not allow them either: with ``users`` left open
+in RBAC, ``system:kube-controller-manager`` would pass, constrained impersonation or not.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+from proxy.errors import (
+    GroupMalformed,
+    GroupReserved,
+    Internal,
+    TooManyGroups,
+    UsernameMalformed,
+    UsernameReserved,
+)
+from proxy.userinfo import UserInfo
+
+RESERVED_PREFIXES: Final = ("system:", "kubeadm:", "eks:", "aks:")
+NEVER_ALLOWED: Final = "system:masters"
+# kube-apiserver adds this one itself to whoever is impersonated; naming it needs its own RBAC.
+NEVER_SENT: Final = "system:authenticated"
+MAX_GROUPS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What may be asserted. ``groups_allow`` are globs; empty lets every group be judged."""
+
+    authenticated_group: str
+    groups_allow: tuple[str, ...] = ()
+    allowed_reserved_groups: frozenset[str] = frozenset()
+    reserved_prefixes: tuple[str, ...] = RESERVED_PREFIXES
+
+
+@dataclass(frozen=True, slots=True)
+class Impersonation:
+    """An identity that may be asserted, with its header lines ready to write.
+
+    ``groups`` includes our own; ``dropped`` counts groups that no ``groups_allow`` glob matches.
+    """
+
+    username: str
+    groups: tuple[str, ...]
+    header: bytes
+    dropped: int
+
+
+def impersonate(user: UserInfo, policy: Policy) -> Impersonation:
+    """Return the identity to assert for ``user``; raises an ``IdentityError``, or returns whole."""
+    _check_username(user.username, policy)
+    groups, dropped = _filtered(user.groups, policy)
+    if len(groups) > MAX_GROUPS:
+        raise TooManyGroups(f"{len(groups)} groups, at most {MAX_GROUPS} pass")
+    for group in groups:
+        _check_group(group, policy)
+    sent = (*(g for g in groups if g != NEVER_SENT), policy.authenticated_group)
+    lines = [f"Impersonate-User: {user.username}\r\n"]
+    lines += [f"Impersonate-Group: {group}\r\n" for group in sent]
+    return Impersonation(user.username, sent, "".join(lines).encode(), dropped)
+
+
+def _filtered(groups: tuple[str, ...], policy: Policy) -> tuple[list[str], int]:
+    """Keep each group once, in order, that a glob matches; count the others."""
+    unique = list(dict.fromkeys(groups))
+    if not policy.groups_allow:
+        return unique, 0
+    kept = [g for g in unique if any(fnmatchcase(g, glob) for glob in policy.groups_allow)]
+    return kept, len(unique) - len(kept)
+
+
+def _check_username(name: str, policy: Policy) -> None:
+    if problem := _malformed(name):
+        raise UsernameMalformed(f"user name {name!a} {problem}")
+    if name.startswith(policy.reserved_prefixes):
+        raise UsernameReserved(f"user name {name!a} is reserved")
+
+
+def _check_group(name: str, policy: Policy) -> None:
+    if problem := _malformed(name):
+        raise GroupMalformed(f"group {name!a} {problem}")
+    if name == policy.authenticated_group:
+        raise GroupReserved(f"group {name!a} is this proxy's own")
+    if name == NEVER_ALLOWED or (
+        name.startswith(policy.reserved_prefixes) and name not in policy.allowed_reserved_groups
+    ):
+        raise GroupReserved(f"group {name!a} is reserved")
+
+
+def _malformed(name: str) -> str | None:
+    """Say why ``name`` could not travel in a header and arrive as it is, or None."""
+    if not name:
+        return "is empty"
+    if name.strip(" \t") != name:
+        return "begins or ends with a blank"
+    if any(unicodedata.category(char) in {"Cc", "Cs"} for char in name):
+        return "holds a control character or a lone surrogate"
+    return None
+
+
+_USER_LINE: Final = re.compile(rb"\r\nimpersonate-user: [^ \t\r]")
+
+
+def verify_outgoing(head: bytes, identity: Impersonation) -> None:
+    """Look at a head that is about to leave; raise ``Internal`` unless it says who, exactly once.
+
+    ``head`` runs from the request line to the empty line. Nothing in it but ``identity.header``
+    may look like an impersonation header, there is one non-empty user and at least one group, at
+    most one credential, and no second head hides inside.
+    """
+    lower = head.lower()
+    ours = len(identity.groups) + 1
+    if (
+        identity.header not in head
+        or len(_USER_LINE.findall(lower)) != 1
+        or lower.count(b"\r\nimpersonate") != ours
+        or lower.count(b"\r\nimpersonate-group: ") != ours - 1
+        or ours < 2
+        or lower.count(b"\r\nauthorization") > 1
+        or head.find(b"\r\n\r\n") != len(head) - 4
+    ):
+        raise Internal("[unexpected] the outgoing head does not carry exactly one identity")

@@ -1,0 +1,157 @@
+"""The data plane alone: a real listener and pool, and a gate that believes what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from proxy.errors import ImpersonationNotAllowed, ProxyError, TokenMissing
+from proxy.headers import RequestHeaders
+from proxy.http.exchange import Exchange
+from proxy.http.head import RequestHead
+from proxy.http.listener import Listener
+from proxy.http.pool import Pool
+from proxy.http.service import Admission, Service
+from proxy.impersonation import Impersonation, Policy, impersonate
+from proxy.userinfo import UserInfo
+from tests.conftest import Tls
+from tests.wire import PATIENCE, Client, Upstream
+
+POLICY = Policy("headlamp-auth-proxy:authenticated")
+CREDENTIAL = b"Authorization: Bearer the-proxy-itself\r\n"
+
+
+def identity(name: str) -> Impersonation:
+    return impersonate(UserInfo(name, groups=("developers",)), POLICY)
+
+
+class TrustingGate:
+    """Takes the bearer token for the user's name; ``pending`` makes it take its time."""
+
+    def __init__(self) -> None:
+        self.pending: asyncio.Future[None] | None = None
+        self.protocols: bytes | None = None
+
+    def admit(self, head: RequestHead, now: float) -> Admission | Awaitable[Admission]:
+        if not head.authorization:
+            raise TokenMissing
+        if head.impersonates:
+            raise ImpersonationNotAllowed
+        admission = Admission(
+            identity(head.authorization[0].removeprefix(b"Bearer ").decode()), self.protocols
+        )
+        return self._later(admission) if self.pending else admission
+
+    async def _later(self, admission: Admission) -> Admission:
+        assert self.pending is not None
+        await self.pending
+        return admission
+
+
+class FixedCredential:
+    def __init__(self) -> None:
+        self.line: bytes | None = CREDENTIAL
+        self.error: ProxyError | None = None
+        self.renewals = self.rereads = 0
+
+    def header(self, now: float) -> bytes | None:
+        if self.error:
+            raise self.error
+        return self.line
+
+    async def renew(self) -> None:
+        self.renewals += 1
+        self.line = CREDENTIAL
+
+    def reread(self) -> None:
+        self.rereads += 1
+
+
+@dataclass
+class Recorder:
+    """Remembers what the observer was told."""
+
+    exchanges: list[Exchange] = field(default_factory=list)
+    errors: list[ProxyError] = field(default_factory=list)
+    retries: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def begun(self, exchange: Exchange) -> None:
+        self.changed.set()
+
+    def answered(self, exchange: Exchange) -> None:
+        self.changed.set()
+
+    def ended(self, exchange: Exchange) -> None:
+        self.exchanges.append(exchange)
+        self.changed.set()
+
+    def unreadable(self, error: ProxyError, client: str) -> None:
+        self.errors.append(error)
+        self.changed.set()
+
+    def retried(self) -> None:
+        self.retries += 1
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def ended_exchanges(self, count: int) -> list[Exchange]:
+        await self.until(lambda: len(self.exchanges) >= count)
+        return self.exchanges
+
+
+@dataclass
+class Proxy:
+    """A running data plane and both of its ends."""
+
+    listener: Listener
+    pool: Pool
+    gate: TrustingGate
+    credential: FixedCredential
+    seen: Recorder
+    upstream: Upstream
+    port: int
+    tls: ssl.SSLContext
+
+    async def client(self) -> Client:
+        client = await Client.connect(self.port, self.tls)
+        self.clients.append(client)
+        return client
+
+    clients: list[Client] = field(default_factory=list)
+
+
+@pytest.fixture
+async def proxy(tls: Tls, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Proxy]:
+    monkeypatch.setattr("proxy.http.listener.LINGER", 0.1)
+    async with Upstream.run(tls.server) as upstream, run_proxy(tls, upstream) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def run_proxy(tls: Tls, upstream: Upstream) -> AsyncIterator[Proxy]:
+    gate, credential, seen = TrustingGate(), FixedCredential(), Recorder()
+    pool = Pool("127.0.0.1", upstream.port, server_name="localhost", tls=lambda: tls.client)
+    service = Service(gate, credential, pool, b"cluster.example", RequestHeaders(), seen)
+    listener = Listener(service)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(listener.accept, "127.0.0.1", 0, ssl=tls.server)
+    port = server.sockets[0].getsockname()[1]
+    running = Proxy(listener, pool, gate, credential, seen, upstream, port, tls.client)
+    try:
+        yield running
+    finally:
+        server.close()
+        for client in running.clients:
+            await client.gone()
+        await listener.drain(0)
+        pool.abort()

@@ -1,0 +1,417 @@
+"""One request and its answer, as both ends see them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.http.conftest import CREDENTIAL, Proxy, identity
+
+GET = b"GET /api/v1/pods HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n"
+POST = b"POST /api/v1/pods HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+async def test_the_head_that_leaves_is_made_of_what_may_pass_and_nothing_else(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(
+        b"GET /api/v1/namespaces/a%2Fb//./pods?x=%20&x=1 HTTP/1.1\r\n"
+        b"Host: whatever\r\nAccept: application/json\r\nX-Forwarded-For: 1.2.3.4\r\n"
+        b"Authorization: Bearer alice\r\nCookie: secret=1\r\nX-Remote-User: root\r\n"
+        b"Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nUser-Agent: kubectl \r\n\r\n"
+    )
+    api = await proxy.upstream.connection()
+    assert await api.read_head() == (
+        b"GET /api/v1/namespaces/a%2Fb//./pods?x=%20&x=1 HTTP/1.1\r\n"
+        b"Host: cluster.example\r\n" + CREDENTIAL + identity("alice").header + b"Accept: "
+        b"application/json\r\nUser-Agent: kubectl\r\n\r\n"
+    )
+    api.send(
+        b"HTTP/1.1 200 OK\r\nAudit-Id: 7\r\nSet-Cookie: a=b\r\nKeep-Alive: 5\r\n"
+        b"Connection: X-Gone\r\nX-Gone: 1\r\nContent-Length: 2\r\n\r\nok"
+    )
+    assert await client.read_until(b"ok") == (
+        b"HTTP/1.1 200 OK\r\nAudit-Id: 7\r\nContent-Length: 2\r\n\r\nok"
+    )
+
+
+async def test_connections_are_kept_alive_on_both_sides(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(GET)
+    api = await proxy.upstream.connection()
+    for _ in range(3):
+        await api.read_head()
+        api.send(OK)
+        assert (await client.answer()).body == b"ok"
+        client.send(GET)
+    assert proxy.upstream.accepted == 1
+    assert proxy.listener.accepted == 1
+
+
+async def test_a_watch_event_passes_at_once(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(GET.replace(b"pods", b"pods?watch=1"))
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert b"Transfer-Encoding: chunked" in await client.read_head()
+    for event in (b'{"type":"ADDED"}\n', b'{"type":"BOOKMARK"}\n'):
+        api.send(b"%x\r\n%s" % (len(event), event))  # not even the chunk's end has come
+        assert await client.read_until(b"}\n\r\n") == b"%x\r\n%s\r\n" % (len(event), event)
+        api.send(b"\r\n")
+    api.send(b"0\r\nTrailer: x\r\n\r\n")
+    assert await client.read_until(b"0\r\n\r\n") == b"0\r\n\r\n"
+
+
+async def test_a_body_is_streamed_up_with_its_length(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(POST + b"Content-Length: 10\r\n\r\n01234")
+    api = await proxy.upstream.connection()
+    assert b"Content-Length: 10\r\n" in await api.read_head()
+    assert await api.read_exactly(5) == b"01234"
+    client.send(b"56789")
+    assert await api.read_exactly(5) == b"56789"
+    api.send(OK)
+    assert (await client.answer()).body == b"ok"
+
+
+async def test_a_chunked_body_is_framed_anew(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(POST + b"Transfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n")
+    api = await proxy.upstream.connection()
+    assert b"Transfer-Encoding: chunked\r\n" in await api.read_head()
+    assert await api.read_until(b"abc\r\n") == b"3\r\nabc\r\n"
+    client.send(b"2\r\nde\r\n0\r\nImpersonate-User: root\r\n\r\n")
+    assert await api.read_until(b"0\r\n\r\n") == b"2\r\nde\r\n0\r\n\r\n"
+    api.send(OK)
+    assert (await client.answer()).body == b"ok"
+
+
+async def test_a_malformed_chunk_is_refused_and_its_request_ends(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    api = await proxy.upstream.connection()
+    await api.read_until(b"abc\r\n")
+    client.send(b"-1\r\n")
+    assert (await client.answer()).status == 400
+    assert await api.ended()
+    assert await client.ended()
+
+
+async def test_the_proxy_itself_says_continue_once_the_way_is_clear(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(POST + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+    api = await proxy.upstream.connection()
+    assert b"Expect" not in await api.read_head()
+    assert await client.read_head() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.send(b"abc")
+    assert await api.read_exactly(3) == b"abc"
+    api.send(OK)
+    assert (await client.answer()).body == b"ok"
+
+
+async def test_a_refused_request_gets_no_continue(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+    answer = await client.answer()
+    assert (answer.status, answer.interim) == (401, [])
+    assert answer.headers["connection"] == "close"
+    assert proxy.upstream.accepted == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "head"),
+    [
+        ("HEAD", 200, b"Content-Length: 5\r\n"),
+        ("HEAD", 200, b"Transfer-Encoding: chunked\r\n"),
+        ("GET", 304, b"Content-Length: 5\r\n"),
+        ("GET", 204, b"Content-Length: 0\r\n"),
+    ],
+)
+async def test_answers_without_a_body_end_with_their_head(
+    proxy: Proxy, method: str, status: int, head: bytes
+) -> None:
+    client = await proxy.client()
+    client.send(GET.replace(b"GET", method.encode()) + GET)
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(b"HTTP/1.1 %d Some\r\n%s\r\n" % (status, head))
+    answer = await client.answer(method)
+    assert (answer.status, answer.body) == (status, b"")
+    await api.read_head()
+    api.send(OK)
+    assert (await client.answer()).body == b"ok"
+
+
+async def test_interim_answers_pass_and_a_late_continue_does_not(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(GET)
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK)
+    answer = await client.answer()
+    assert (answer.status, answer.interim) == (200, [103])
+
+
+async def test_an_answer_before_the_body_has_ended_is_seen_and_the_connection_ends(
+    proxy: Proxy,
+) -> None:
+    client = await proxy.client()
+    client.send(POST + b"Content-Length: 1000000\r\n\r\nabc")
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
+    answer = await client.answer()
+    assert (answer.status, answer.body, answer.headers["connection"]) == (413, b"big", "close")
+    client.send(b"x" * 500_000)  # swallowed: no reset may destroy the answer on its way
+    assert await client.ended()
+
+
+async def test_pipelined_requests_are_answered_in_order(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(b"".join(GET.replace(b"pods", b"p%d" % n) for n in range(20)))
+    api = await proxy.upstream.connection()
+    for n in range(20):
+        assert (await api.read_head()).startswith(b"GET /api/v1/p%d " % n)
+        api.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%02d" % n)
+    assert [(await client.answer()).body for _ in range(20)] == [b"%02d" % n for n in range(20)]
+
+
+async def test_a_pipelined_request_after_a_body_is_not_part_of_it(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n" + GET)
+    api = await proxy.upstream.connection()
+    await api.read_until(b"0\r\n\r\n")
+    api.send(OK)
+    assert (await api.read_head()).startswith(b"GET ")
+    api.send(OK)
+    assert [(await client.answer()).status for _ in range(2)] == [200, 200]
+
+
+async def test_a_client_that_leaves_takes_its_request_along(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(GET.replace(b"pods", b"pods?watch=1"))
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    await client.end("reset")
+    assert await api.ended()
+    (exchange,) = await proxy.seen.ended_exchanges(1)
+    assert exchange.client_left
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n",
+    ],
+)
+@pytest.mark.parametrize("ending", ["close", "drop", "reset"])
+async def test_a_cut_answer_is_never_passed_on_as_a_whole_one(
+    proxy: Proxy, begun: bytes, ending: str
+) -> None:
+    client = await proxy.client()
+    client.send(GET)
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(begun)
+    received = await client.read_until(b"12345")
+    await api.end(ending)
+    received += await client.read_to_end()
+    assert not received.endswith(b"0\r\n\r\n")
+    (exchange,) = await proxy.seen.ended_exchanges(1)
+    assert exchange.truncated
+
+
+@pytest.mark.parametrize(("ending", "whole"), [("close", True), ("drop", False), ("reset", False)])
+async def test_an_answer_delimited_by_close_is_whole_only_if_tls_says_so(
+    proxy: Proxy, ending: str, whole: bool
+) -> None:
+    client = await proxy.client()
+    client.send(GET)
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n12345")
+    assert b"Transfer-Encoding: chunked" in await client.read_until(b"12345\r\n")
+    await api.end(ending)
+    rest = await (client.read_until(b"0\r\n\r\n") if whole else client.read_to_end())
+    assert rest == (b"0\r\n\r\n" if whole else b"")
+    assert proxy.seen.exchanges[0].truncated is not whole
+
+
+async def test_a_stale_pooled_connection_is_replaced_unseen(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(GET)
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(OK)
+    await client.answer()
+    client.send(GET)
+    await api.read_head()
+    await api.end("reset")  # the request had been written, no byte of an answer had come
+    second = await proxy.upstream.connection()
+    await second.read_head()
+    second.send(OK)
+    assert (await client.answer()).body == b"ok"
+    assert proxy.seen.retries == 1
+
+
+@pytest.mark.parametrize(
+    "request_bytes", [POST + b"Content-Length: 1\r\n\r\na", POST + b"Content-Length: 0\r\n\r\n"]
+)
+async def test_a_write_is_never_sent_twice(proxy: Proxy, request_bytes: bytes) -> None:
+    client = await proxy.client()
+    client.send(GET)
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(OK)
+    await client.answer()
+    client.send(request_bytes)
+    await api.read_head()
+    await api.end("reset")
+    assert (await client.answer()).status == 502
+    assert proxy.upstream.accepted == 1
+
+
+async def test_a_new_connection_that_dies_is_not_tried_again(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(GET)
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    await api.end("reset")
+    assert (await client.answer()).status == 502
+    assert proxy.upstream.accepted == 1
+
+
+async def test_a_401_is_about_our_credential_and_tried_once_more(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(GET)
+    for status in (b"401 Unauthorized", b"200 OK"):
+        api = await proxy.upstream.connection()
+        await api.read_head()
+        api.send(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % status)
+    assert (await client.answer()).status == 200
+    assert proxy.credential.rereads == 1
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_a_credential_that_stays_rejected_is_a_503_and_not_a_401(
+    proxy: Proxy, method: bytes
+) -> None:
+    client = await proxy.client()
+    client.send(GET.replace(b"GET", method))
+    for _ in range(2 if method == b"GET" else 1):
+        api = await proxy.upstream.connection()
+        await api.read_head()
+        api.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+    answer = await client.answer()
+    assert answer.status == 503
+    assert b"credential_rejected" in answer.body
+
+
+async def test_a_401_of_a_proxied_service_is_its_own(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(GET.replace(b"/pods", b"/namespaces/a/services/grafana/proxy/login"))
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+    assert (await client.answer()).status == 401
+
+
+async def test_a_403_about_our_own_account_passes_and_is_noticed(proxy: Proxy) -> None:
+    client = await proxy.client()
+    body = (
+        rb'{"message":"users \"alice\" is forbidden: User \"system:serviceaccount:headlamp:hl\" '
+        rb'cannot impersonate resource \"users\" in API group \"\" at the cluster scope"}'
+    )
+    client.send(GET)
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    answer = await client.answer()
+    assert (answer.status, answer.body) == (403, body)
+    assert proxy.seen.exchanges[0].impersonation_forbidden
+
+
+async def test_a_missing_credential_is_a_503_before_anything_is_sent(proxy: Proxy) -> None:
+    from proxy.errors import CredentialUnavailable
+
+    proxy.credential.error = CredentialUnavailable("no token file")
+    client = await proxy.client()
+    client.send(GET)
+    answer = await client.answer()
+    assert answer.status == 503
+    assert b"no token file" not in answer.body
+    assert proxy.upstream.accepted == 0
+
+
+async def test_a_credential_that_must_be_renewed_is_waited_for(proxy: Proxy) -> None:
+    proxy.credential.line = None
+    client = await proxy.client()
+    client.send(GET)
+    api = await proxy.upstream.connection()
+    assert CREDENTIAL in await api.read_head()
+    assert proxy.credential.renewals == 1
+
+
+async def test_a_client_that_leaves_while_the_gate_ponders_is_never_forwarded(
+    proxy: Proxy,
+) -> None:
+    proxy.gate.pending = asyncio.get_running_loop().create_future()
+    client = await proxy.client()
+    client.send(GET)
+    await proxy.seen.until(lambda: proxy.listener.open == 1 and proxy.seen.changed.is_set())
+    await client.end("reset")
+    await proxy.seen.ended_exchanges(1)
+    assert proxy.upstream.accepted == 0
+
+
+async def test_a_malformed_answer_is_a_502(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(GET)
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab")
+    answer = await client.answer()
+    assert answer.status == 502
+    assert b"upstream_malformed" in answer.body
+
+
+async def test_no_answer_in_time_is_a_504(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.http.exchange.ANSWER_TIMEOUT", 0.05)
+    client = await proxy.client()
+    client.send(GET)
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    assert (await client.answer()).status == 504
+    assert await api.ended()
+
+
+async def test_a_watch_may_be_silent_for_as_long_as_it_likes(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.http.exchange.ANSWER_TIMEOUT", 0.05)
+    client = await proxy.client()
+    client.send(GET.replace(b"pods", b"pods?watch=1"))
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    other = await proxy.client()
+    other.send(GET)  # its own time-out shows that the watch's would have passed
+    await (await proxy.upstream.connection()).read_head()
+    assert (await other.answer()).status == 504
+    api.send(OK)
+    assert (await client.answer()).body == b"ok"
+
+
+async def test_an_http10_client_gets_a_body_without_chunks_and_a_closed_connection(
+    proxy: Proxy,
+) -> None:
+    client = await proxy.client()
+    client.send(b"GET / HTTP/1.0\r\nAuthorization: Bearer alice\r\n\r\n")
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+    received = await client.read_to_end()
+    assert received.endswith(b"\r\n\r\nabc")
+    assert b"chunked" not in received

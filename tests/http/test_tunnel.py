@@ -1,0 +1,138 @@
+"""Upgrades: joined after a 101 that was asked for, and never before."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.http.conftest import Proxy
+
+EXEC = (
+    b"GET /api/v1/namespaces/a/pods/b/exec?command=sh HTTP/1.1\r\nHost: x\r\n"
+    b"Authorization: Bearer alice\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"
+    b"Sec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n"
+)
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: a\r\nSec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n"
+)
+
+
+async def test_after_a_101_bytes_pass_both_ways(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(EXEC)
+    api = await proxy.upstream.connection()
+    head = await api.read_head()
+    assert head.endswith(
+        b"Sec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n"
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
+    assert head.count(b"onnection:") == 1
+    api.send(SWITCH + b"\x82\x01\x01")
+    assert await client.read_until(b"\x82\x01\x01") == (
+        b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: a\r\n"
+        b"Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n"
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x82\x01\x01"
+    )
+    client.send(b"up")
+    assert await api.read_exactly(2) == b"up"
+    api.send(b"down")
+    assert await client.read_exactly(4) == b"down"
+
+
+async def test_spdy_is_spoken_too(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(
+        b"POST /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\nContent-Length: 0\r\n"
+        b"Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: v4.channel.k8s.io"
+        b"\r\n\r\n"
+    )
+    api = await proxy.upstream.connection()
+    assert b"Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n" in await api.read_head()
+    api.send(SWITCH.replace(b"websocket", b"SPDY/3.1"))
+    assert b"Upgrade: SPDY/3.1\r\n" in await client.read_head()
+    client.send(b"\x80\x03")
+    assert await api.read_exactly(2) == b"\x80\x03"
+
+
+async def test_early_bytes_wait_for_the_101(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(EXEC + b"early")
+    api = await proxy.upstream.connection()
+    assert (await api.read_head()).endswith(b"\r\n\r\n")
+    assert not api.reader._buffer  # type: ignore[attr-defined]  # nothing behind the head
+    api.send(SWITCH)
+    assert await api.read_exactly(5) == b"early"
+
+
+async def test_a_refused_upgrade_is_a_plain_answer_and_leaves_no_tunnel(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(EXEC + b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+    answer = await client.answer()
+    assert (answer.status, answer.body, answer.headers["connection"]) == (403, b"no", "close")
+    assert await client.ended()
+    assert await api.ended()  # and "smuggled" never came
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        SWITCH.replace(b"websocket", b"SPDY/3.1"),
+        SWITCH.replace(b"Upgrade: websocket\r\n", b""),
+        SWITCH.replace(b"Connection: Upgrade\r\n", b""),
+    ],
+)
+async def test_a_switch_to_something_else_is_refused(proxy: Proxy, switch: bytes) -> None:
+    client = await proxy.client()
+    client.send(EXEC)
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(switch)
+    assert (await client.answer()).status == 502
+    assert await api.ended()
+
+
+async def test_a_switch_that_nobody_asked_for_is_refused(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n")
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(SWITCH)
+    assert (await client.answer()).status == 502
+
+
+@pytest.mark.parametrize("ending", ["close", "drop", "reset"])
+@pytest.mark.parametrize("who", ["client", "api"])
+async def test_when_one_side_ends_so_does_the_other(proxy: Proxy, who: str, ending: str) -> None:
+    client = await proxy.client()
+    client.send(EXEC)
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(SWITCH)
+    await client.read_head()
+    leaving, staying = (client, api) if who == "client" else (api, client)
+    leaving.send(b"last words")
+    await leaving.flush()
+    assert await staying.read_exactly(10) == b"last words"
+    await leaving.end(ending)
+    assert await staying.ended()
+    (exchange,) = await proxy.seen.ended_exchanges(1)
+    assert exchange.status == 101
+    assert exchange.kind == "upgrade"
+
+
+async def test_a_body_and_an_upgrade_do_not_go_together(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(EXEC.replace(b"\r\n\r\n", b"\r\nContent-Length: 1\r\n\r\na"))
+    assert (await client.answer()).status == 400
+
+
+async def test_an_upgrade_header_without_connection_upgrade_asks_for_nothing(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(EXEC.replace(b"keep-alive, Upgrade", b"keep-alive"))
+    api = await proxy.upstream.connection()
+    assert b"Upgrade" not in await api.read_head()
