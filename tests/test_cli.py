@@ -1,0 +1,152 @@
+"""The command: results on standard output, everything else on standard error, never a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+from proxy.cli import COMMANDS, main
+from proxy.config import Config
+from proxy.config.model import SETTINGS
+
+SERVE = [
+    "serve",
+    "--oidc-issuer-url=https://idp.example",
+    "--oidc-client-id=headlamp",
+    "--upstream=https://10.0.0.1",
+    "--plaintext",
+]
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """What the server was asked to serve; it exits with 7 at once."""
+    configs: list[Config] = []
+
+    def serve(config: Config) -> int:
+        configs.append(config)
+        return 7
+
+    server = ModuleType("proxy.server")
+    server.serve = serve  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "proxy.server", server)
+    return configs
+
+
+def test_serve_hands_the_configuration_to_the_server_and_exits_as_it_does(
+    served: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(SERVE) == 7
+    (config,) = served
+    assert config.oidc_issuer_url == "https://idp.example"
+    assert capsys.readouterr() == ("", "")
+
+
+def test_serve_reads_the_process_environment(
+    served: list[Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADLAMP_AUTH_PROXY_OIDC_CLOCK_SKEW", "5s")
+    main(SERVE)
+    assert served[0].oidc_clock_skew == 5
+
+
+def test_a_wrong_configuration_is_told_in_whole_and_nothing_is_served(
+    served: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SERVE, "--listen=x", "--oidc-clock-skew=5", "--lissten"]) == 2
+    out, err = capsys.readouterr()
+    assert not served
+    assert out == ""
+    assert err.splitlines() == [
+        "--lissten: unknown flag; did you mean --listen?",
+        '--oidc-clock-skew "5" (flag): has no unit; write 5s for seconds',
+        '--listen "x" (flag): is not an address; write host:port, [ipv6]:port, :port or unix:/path',
+    ]
+
+
+def test_without_arguments_the_help_goes_to_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    for name, command in COMMANDS.items():
+        assert f"  {name}" in err
+        assert command.summary in err
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_that_was_asked_for_goes_to_standard_output(
+    flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([flag]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Usage: headlamp-auth-proxy COMMAND")
+    assert err == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_has_its_help(
+    name: str, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, "--listen=x", flag]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"Usage: headlamp-auth-proxy {name}")
+    assert COMMANDS[name].summary in out
+    assert err == ""
+
+
+def test_the_help_of_serve_mentions_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["serve", "--help"])
+    out = capsys.readouterr().out
+    for setting in SETTINGS.values():
+        assert f"  {setting.flag}" in out
+        assert setting.variable in out
+
+
+@pytest.mark.parametrize("name", ["sevre", "--listen=:1", "", "\udcff\n"])
+def test_an_unknown_command_is_named_beside_the_known_ones(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"unknown command {name!a}; the commands are serve, version\n"
+
+
+def test_version_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    out, err = capsys.readouterr()
+    name, version = out.rstrip("\n").split(" ")
+    assert name == "headlamp-auth-proxy"
+    assert version[0].isdigit()
+    assert err == ""
+
+
+def test_version_takes_no_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version", "--short"]) == 2
+    assert capsys.readouterr() == ("", "version takes no arguments, but got '--short'\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["version"], 0),
+        (["serve", "--help"], 0),
+        ([], 2),
+        (["serve", b"--listen=\xff\n", b"--\xff=1", b"\xff"], 2),
+    ],
+)
+def test_the_module_is_the_command_and_never_shows_a_traceback(
+    arguments: list[str | bytes], status: int
+) -> None:
+    command: list[str | bytes] = [sys.executable, "-m", "proxy", *arguments]
+    done = subprocess.run(command, capture_output=True, timeout=30)
+    assert done.returncode == status
+    assert b"Traceback" not in done.stderr
+    assert bool(done.stdout) is (status == 0)
+    assert bool(done.stderr) is (status != 0)

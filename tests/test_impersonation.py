@@ -1,0 +1,146 @@
+"""From a user to identity headers: whole, or refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import (
+    GroupMalformed,
+    GroupReserved,
+    IdentityError,
+    Internal,
+    TooManyGroups,
+    UsernameMalformed,
+    UsernameReserved,
+)
+from proxy.impersonation import MAX_GROUPS, Policy, impersonate, verify_outgoing
+from proxy.userinfo import UserInfo
+
+OWN = "headlamp-auth-proxy:authenticated"
+POLICY = Policy(OWN)
+
+
+def test_the_header_block_carries_the_user_the_groups_once_each_and_our_own() -> None:
+    user = UserInfo("alice@example.com", groups=("b", "a", "b"))
+    identity = impersonate(user, POLICY)
+    assert identity.header == (
+        b"Impersonate-User: alice@example.com\r\n"
+        b"Impersonate-Group: b\r\nImpersonate-Group: a\r\n"
+        b"Impersonate-Group: headlamp-auth-proxy:authenticated\r\n"
+    )
+    assert identity.groups == ("b", "a", OWN)
+
+
+def test_names_beyond_ascii_travel_as_utf8() -> None:
+    assert "Impersonate-User: zoë\r\n".encode() in impersonate(UserInfo("zoë"), POLICY).header
+
+
+MALFORMED = ["", " a", "a ", "\ta", "a\t", "a\nb", "a\r\nImpersonate-User: root", "\0", "a\x7f",
+             "a\x85b", "a\ud800"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_name_that_would_not_arrive_as_it_is_is_refused(name: str) -> None:
+    with pytest.raises(UsernameMalformed):
+        impersonate(UserInfo(name), POLICY)
+    with pytest.raises(GroupMalformed):
+        impersonate(UserInfo("alice", groups=("fine", name)), POLICY)
+
+
+@pytest.mark.parametrize(
+    "name", ["system:masters", "system:kube-controller-manager", "kubeadm:cluster-admins",
+             "eks:x", "aks:y", "corp:z"]
+)  # fmt: skip
+def test_reserved_names_are_refused_for_users_and_groups(name: str) -> None:
+    policy = Policy(OWN, reserved_prefixes=(*POLICY.reserved_prefixes, "corp:"))
+    with pytest.raises(UsernameReserved):
+        impersonate(UserInfo(name), policy)
+    with pytest.raises(GroupReserved):
+        impersonate(UserInfo("alice", groups=(name,)), policy)
+
+
+def test_a_reserved_group_may_be_allowed_but_never_for_a_user_and_never_masters() -> None:
+    policy = Policy(OWN, allowed_reserved_groups=frozenset({"eks:ops", "system:masters"}))
+    assert "eks:ops" in impersonate(UserInfo("alice", groups=("eks:ops",)), policy).groups
+    with pytest.raises(UsernameReserved):
+        impersonate(UserInfo("eks:ops"), policy)
+    with pytest.raises(GroupReserved):
+        impersonate(UserInfo("alice", groups=("system:masters",)), policy)
+
+
+def test_system_authenticated_is_never_sent_even_where_it_is_allowed() -> None:
+    policy = Policy(OWN, allowed_reserved_groups=frozenset({"system:authenticated"}))
+    identity = impersonate(UserInfo("alice", groups=("system:authenticated", "a")), policy)
+    assert identity.groups == ("a", OWN)
+    assert b"system:authenticated" not in identity.header
+
+
+def test_a_token_may_not_claim_our_own_group() -> None:
+    with pytest.raises(GroupReserved):
+        impersonate(UserInfo("alice", groups=(OWN,)), POLICY)
+
+
+def test_groups_that_match_no_glob_are_dropped_before_anything_judges_them() -> None:
+    policy = Policy(OWN, groups_allow=("k8s-*", "ops"))
+    user = UserInfo("alice", groups=("k8s-admins", "system:masters", "", "ops", "K8S-x"))
+    identity = impersonate(user, policy)
+    assert identity.groups == ("k8s-admins", "ops", OWN)
+    assert identity.dropped == 3
+
+
+def test_too_many_groups_are_refused_after_the_filter() -> None:
+    many = tuple(f"g{n}" for n in range(MAX_GROUPS + 1))
+    with pytest.raises(TooManyGroups):
+        impersonate(UserInfo("alice", groups=many), POLICY)
+    allowed = Policy(OWN, groups_allow=("g1*",))
+    assert len(impersonate(UserInfo("alice", groups=many), allowed).groups) <= MAX_GROUPS
+
+
+@given(st.text(), st.lists(st.text()))
+def test_whatever_the_claims_say_the_head_is_whole_or_there_is_none(
+    username: str, groups: list[str]
+) -> None:
+    try:
+        identity = impersonate(UserInfo(username, groups=tuple(groups)), POLICY)
+    except IdentityError:
+        return
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n" + identity.header + b"\r\n"
+    verify_outgoing(head, identity)
+    lines = identity.header.decode().split("\r\n")
+    assert lines[0] == f"Impersonate-User: {username}"
+    assert lines[1:-1] == [f"Impersonate-Group: {g}" for g in [*dict.fromkeys(groups), OWN]]
+
+
+ALICE = impersonate(UserInfo("alice", groups=("a",)), POLICY)
+GOOD = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\n"
+    + ALICE.header
+    + b"Accept: */*\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(GOOD.replace(ALICE.header, b""), id="no identity"),
+        pytest.param(GOOD.replace(b"Impersonate-User: alice\r\n", b""), id="no user"),
+        pytest.param(GOOD.replace(b"alice", b""), id="empty user"),
+        pytest.param(GOOD.replace(b"alice", b"bob"), id="another user"),
+        pytest.param(GOOD.replace(b"Accept: */*", b"impersonate-user: root"), id="a second user"),
+        pytest.param(
+            GOOD.replace(b"Accept: */*", b"Impersonate-Group: system:masters"), id="one more group"
+        ),
+        pytest.param(GOOD.replace(b"Accept: */*", b"Impersonate_Uid: 0"), id="an underscore"),
+        pytest.param(
+            GOOD.replace(b"Accept: */*", b"Authorization: Bearer u"), id="a second credential"
+        ),
+        pytest.param(GOOD + b"GET / HTTP/1.1\r\n\r\n", id="a second head"),
+        pytest.param(GOOD[:-2], id="no end"),
+    ],
+)
+def test_a_head_without_exactly_this_identity_never_leaves(head: bytes) -> None:
+    verify_outgoing(GOOD, ALICE)
+    with pytest.raises(Internal):
+        verify_outgoing(head, ALICE)
