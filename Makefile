@@ -1,0 +1,54 @@
+# Everything a person or CI does with this repository. Needs Python 3.11 or later and make;
+# test-real also needs Go (or envtest's binaries in KUBEBUILDER_ASSETS).
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+
+.DEFAULT_GOAL := help
+.PHONY: help install test test-real check format lock bench clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/installed ## Make .venv/bin/headlamp-auth-proxy
+
+test: $(VENV)/developer ## Run the tests (those that need a real kube-apiserver skip without one)
+	$(BIN)/python -m pytest
+
+test-real: $(VENV)/developer ## Build kube-apiserver and etcd once, and run the tests that use them
+	assets=$$(tests/kube/build | tail -n 1) && \
+	KUBEBUILDER_ASSETS="$$assets" HEADLAMP_AUTH_PROXY_REQUIRE_REAL=1 $(BIN)/python -m pytest tests/real
+
+check: $(VENV)/developer ## Check format, lint and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(VENV)/developer ## Format the code and mend what the linter can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lock: $(VENV)/developer ## Renew requirements/*.lock from pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) --group dev -o requirements/dev.lock pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) --group build --no-annotate -c requirements/dev.lock -o requirements/build.lock
+	$(BIN)/uv pip compile $(LOCK) -c requirements/dev.lock -o requirements/run.lock pyproject.toml
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+
+clean: ## Remove everything that was made here
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; set PYTHON=python3.x" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(BIN)/python requirements/run.lock requirements/build.lock pyproject.toml
+	$(PIP) --require-hashes -r requirements/run.lock -r requirements/build.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/developer: $(VENV)/installed requirements/dev.lock
+	$(PIP) --require-hashes -r requirements/dev.lock
+	@touch $@

@@ -1,0 +1,104 @@
+"""The command line: one table of commands, and nothing that a command needs until it runs.
+
+Standard output carries only a command's result and standard error everything else. A wrong use
+or a wrong configuration says all that is wrong and exits 2; it never shows a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Final
+
+from proxy.config import ConfigError, load
+from proxy.config.usage import flags_help
+
+PROGRAM: Final = "headlamp-auth-proxy"
+USAGE_ERROR: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: ``run`` takes the arguments after its name and returns the exit status."""
+
+    summary: str
+    run: Callable[[Sequence[str]], int]
+    details: Callable[[], str] = str  # what its help says about its arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that ``argv`` (default: the process's own arguments) names."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        sys.stderr.write(_usage())
+        return USAGE_ERROR
+    name, *rest = arguments
+    if _asks_help([name]):
+        sys.stdout.write(_usage())
+        return 0
+    command = COMMANDS.get(name)
+    if command is None:
+        return _wrong(f"unknown command {name!a}; the commands are {', '.join(COMMANDS)}")
+    if _asks_help(rest):
+        sys.stdout.write(_command_usage(name, command))
+        return 0
+    return command.run(rest)
+
+
+def _serve(arguments: Sequence[str]) -> int:
+    try:
+        config = load(arguments, os.environ)
+    except ConfigError as error:
+        return _wrong(*error.problems)
+    from proxy.server import serve
+
+    return serve(config)
+
+
+def _version(arguments: Sequence[str]) -> int:
+    if arguments:
+        return _wrong(f"version takes no arguments, but got {arguments[0]!a}")
+    sys.stdout.write(f"{PROGRAM} {installed_version()}\n")
+    return 0
+
+
+def installed_version() -> str:
+    """Return the version of the installed distribution; a bare checkout has none."""
+    try:
+        return metadata.version(PROGRAM)
+    except metadata.PackageNotFoundError:
+        return "0+checkout"
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "serve": Command("Run the proxy.", _serve, flags_help),
+    "version": Command("Print the version.", _version),
+}
+
+
+def _asks_help(arguments: Sequence[str]) -> bool:
+    return not {"-h", "--help"}.isdisjoint(arguments)
+
+
+def _wrong(*problems: str) -> int:
+    sys.stderr.write("".join(f"{problem}\n" for problem in problems))
+    return USAGE_ERROR
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = "".join(f"  {name:{width}}  {c.summary}\n" for name, c in COMMANDS.items())
+    return (
+        f"Usage: {PROGRAM} COMMAND [FLAG...]\n\nCommands:\n{lines}\n"
+        f"'{PROGRAM} COMMAND --help' says more about one of them.\n"
+    )
+
+
+def _command_usage(name: str, command: Command) -> str:
+    details = command.details()
+    arguments = " [FLAG...]" if details else ""
+    usage = f"Usage: {PROGRAM} {name}{arguments}\n\n{command.summary}\n"
+    return f"{usage}\n{details}" if details else usage

@@ -1,0 +1,104 @@
+"""The only place of the configuration that touches files, and what must be in them.
+
+What is checked is what the program will do with the file later, by the same library, so that a
+file that passes here is one that works. Messages name the file and never what is in it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from proxy.config.model import Config
+from proxy.config.report import Report
+
+ReadFile = Callable[[Path], bytes]
+LoadPair = Callable[[Path, Path], None]
+
+IN_CLUSTER: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+def read_file(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def load_pair(certificate: Path, key: Path) -> None:
+    """Load a certificate with its key, or raise ssl.SSLError; never asks for a passphrase."""
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+
+
+def exists(path: Path, read_file: ReadFile) -> bool:
+    """Say whether there is such a file; one that cannot be read is there, and a problem later."""
+    try:
+        read_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def check_files(config: Config, read_file: ReadFile, load_pair: LoadPair, report: Report) -> None:
+    """Report every file that could not be used as it must be at the start."""
+
+    def read(name: str, path: Path | None) -> bytes | None:
+        if path is None:
+            return None
+        try:
+            return read_file(path)
+        except OSError as error:
+            report.value(name, str(path), f"cannot be read: {error.strerror}")
+            return None
+
+    for name, path in (
+        ("oidc_ca_file", config.oidc_ca_file),
+        ("upstream_ca_file", config.upstream_ca_file),
+        ("tls_cert_file", config.tls_cert_file),
+    ):
+        content = read(name, path)
+        if content is not None and not _has_certificate(content):
+            report.value(name, str(path), "holds no certificate; it must have one in PEM")
+    read("oidc_jwks_file", config.oidc_jwks_file)
+    kubeconfig = read("kubeconfig", config.kubeconfig)
+    if kubeconfig is not None and not _is_mapping(kubeconfig):
+        report.value("kubeconfig", str(config.kubeconfig), "is not a kubeconfig in YAML or JSON")
+    read("tls_private_key_file", config.tls_private_key_file)
+    certificate, key = config.tls_cert_file, config.tls_private_key_file
+    if certificate and key and report.failed.isdisjoint({"tls_cert_file", "tls_private_key_file"}):
+        _check_pair(certificate, key, load_pair, report)
+
+
+def _has_certificate(content: bytes) -> bool:
+    """Say whether OpenSSL finds a certificate; bundles may have comments in any encoding."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(
+            cadata=content.decode("ascii", errors="ignore")
+        )
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
+
+
+def _is_mapping(content: bytes) -> bool:
+    try:
+        return isinstance(yaml.compose(content, Loader=yaml.SafeLoader), yaml.MappingNode)
+    except (yaml.YAMLError, RecursionError):
+        return False
+
+
+def _check_pair(certificate: Path, key: Path, load_pair: LoadPair, report: Report) -> None:
+    try:
+        load_pair(certificate, key)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            message = "is not the key of the certificate in --tls-cert-file"
+        else:
+            message = (
+                "cannot be loaded with --tls-cert-file; it must be an unencrypted private key in "
+                f"PEM, of a kind that OpenSSL accepts ({error.reason or 'no such key found'})"
+            )
+        report.value("tls_private_key_file", str(key), message)

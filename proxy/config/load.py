@@ -1,0 +1,105 @@
+"""The steps from sources to a ``Config``: gather, parse, complete, judge, look at the files.
+
+No step stops the next: each adds its problems to one report, and only the end decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from proxy.config import files
+from proxy.config.address import Address
+from proxy.config.model import SETTINGS, Config
+from proxy.config.report import ConfigError, Report
+from proxy.config.rules import check_rules
+from proxy.config.sources import gather
+from proxy.config.values import printable, service_address
+
+
+def load(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    read_file: files.ReadFile = files.read_file,
+    load_pair: files.LoadPair = files.load_pair,
+) -> Config:
+    """Return the configuration that flags, environment and file describe together.
+
+    Raises ConfigError with every problem. Nothing is read but through the two functions given.
+    """
+    report = Report(SETTINGS)
+    report.given = gather(argv, environ, read_file, report)
+    config = _completed(_parsed(report), environ, read_file, report)
+    check_rules(config, report)
+    files.check_files(config, read_file, load_pair, report)
+    if report.lines:
+        raise ConfigError(report.lines)
+    return config
+
+
+def _parsed(report: Report) -> Config:
+    """Return what was given as values; what could not be read has its default and is marked."""
+    values: dict[str, Any] = {}
+    for name, setting in SETTINGS.items():
+        given = report.given.get(name)
+        if given is None:
+            continue
+        texts = given.texts if setting.declared.repeatable else given.texts[-1:]
+        if setting.declared.repeatable and texts == ("",):
+            texts = ()  # --flag= empties a list
+        items = []
+        for text in texts:
+            try:
+                items.append(setting.declared.parse(printable(text)))
+            except ValueError as error:
+                report.value(name, text, str(error))
+        if name not in report.failed:
+            values[name] = setting.declared.collect(items)
+    return Config(**values)
+
+
+def _completed(
+    config: Config, environ: Mapping[str, str], read_file: files.ReadFile, report: Report
+) -> Config:
+    """Fill in what depends on other settings or on where the program runs."""
+    config = replace(config, oidc_username_prefix=_username_prefix(config))
+    if config.kubeconfig is not None:
+        return config
+    in_cluster_ca = files.IN_CLUSTER / "ca.crt"
+    ca_file: Path | None = config.upstream_ca_file
+    if ca_file is None and files.exists(in_cluster_ca, read_file):
+        ca_file = in_cluster_ca
+    return replace(
+        config,
+        upstream=config.upstream or _in_cluster(environ, report),
+        upstream_ca_file=ca_file,
+        upstream_token_file=config.upstream_token_file or files.IN_CLUSTER / "token",
+    )
+
+
+def _username_prefix(config: Config) -> str:
+    """kube-apiserver's rule: BuiltInAuthenticationOptions.ToAuthenticationConfig."""
+    if config.oidc_username_prefix == "-":
+        return ""
+    if not config.oidc_username_prefix and config.oidc_username_claim != "email":
+        return f"{config.oidc_issuer_url}#"
+    return config.oidc_username_prefix
+
+
+def _in_cluster(environ: Mapping[str, str], report: Report) -> Address | None:
+    """Return the API server that Kubernetes names to every pod (rest.InClusterConfig)."""
+    host = environ.get("KUBERNETES_SERVICE_HOST", "")
+    port = environ.get("KUBERNETES_SERVICE_PORT", "")
+    instead = "set --upstream or --kubeconfig"
+    if not host or not port:
+        missing = "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not both set"
+        report.rule(f"not in a cluster ({missing}); {instead}", "upstream", "kubeconfig")
+        return None
+    try:
+        return service_address(host, port)
+    except ValueError as error:
+        problem = f"KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT: the address {error}"
+        report.rule(f"{problem}; {instead}", "upstream", "kubeconfig")
+        return None

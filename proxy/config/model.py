@@ -1,0 +1,333 @@
+"""The one declaration of every setting; ``Config`` is what the rest of the program sees.
+
+Flags, environment variables, file keys, ``--help`` and the table in the documentation are all
+derived from here. A ``Config`` that ``load`` returned is whole: what is left open (the in-cluster
+API server, kube-apiserver's rule for the user prefix) has been filled in.
+"""
+
+# ruff: noqa: RUF009 (one() and many() are dataclasses.field(), declared with more)
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from proxy.config import values
+from proxy.config.address import Address, listen_address
+from proxy.config.declaration import Setting, declared_settings, many, one
+from proxy.impersonation import RESERVED_PREFIXES
+
+TOKENS: Final = "Tokens"
+IDENTITY: Final = "Identity"
+UPSTREAM: Final = "API server"
+SERVING: Final = "Serving"
+ADMIN: Final = "Administration"
+
+
+def _claims(pairs: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    return MappingProxyType(dict(pairs))
+
+
+def _algs(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(chain.from_iterable(lists)) or ("RS256",)  # empty is the default, as upstream
+
+
+def _reserved(added: Sequence[str]) -> tuple[str, ...]:
+    return (*RESERVED_PREFIXES, *added)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting, typed and ready to use; durations are in seconds."""
+
+    oidc_issuer_url: str = one(
+        TOKENS,
+        "URL",
+        "",
+        values.issuer,
+        "The issuer whose ID tokens are accepted: https, and exactly the text of their `iss` "
+        "claim, for the two are compared as strings.",
+        words="required",
+    )
+    oidc_client_id: tuple[str, ...] = many(
+        TOKENS,
+        "ID",
+        (),
+        values.name,
+        "A client id that a token may be meant for (its `aud` claim); one match is enough.",
+        collect=tuple,
+        words="required",
+    )
+    oidc_required_claim: Mapping[str, str] = many(
+        TOKENS,
+        "CLAIM=VALUE",
+        (),
+        values.required_claim,
+        "A claim that every token must carry with exactly this value.",
+        collect=_claims,
+        words="none",
+    )
+    oidc_signing_algs: tuple[str, ...] = many(
+        TOKENS,
+        "ALGS",
+        ("RS256",),
+        values.signing_algs,
+        "The algorithms that a token may be signed with, comma-separated: RS, ES or PS with 256, "
+        "384 or 512. Symmetric ones and `none` cannot be configured.",
+        collect=_algs,
+    )
+    oidc_ca_file: Path | None = one(
+        TOKENS,
+        "FILE",
+        "",
+        values.file,
+        "PEM certificates that the issuer's certificate must chain to.",
+        words="system roots",
+    )
+    oidc_discovery_url: str | None = one(
+        TOKENS,
+        "URL",
+        "",
+        values.optional(values.https_url),
+        "Where to fetch the discovery document, for an issuer that is reached under another name; "
+        "the issuer in the document must still be --oidc-issuer-url.",
+        words="the issuer with /.well-known/openid-configuration",
+    )
+    oidc_jwks_file: Path | None = one(
+        TOKENS,
+        "FILE",
+        "",
+        values.file,
+        "The issuer's keys as a JSON Web Key Set, for an issuer that cannot be reached at all; "
+        "nothing is then fetched.",
+        words="fetched from the issuer",
+    )
+    oidc_http_proxy: str | None = one(
+        TOKENS,
+        "URL",
+        "",
+        values.optional(values.http_proxy),
+        "An http:// or socks5h:// proxy on the way to the issuer, such as that of a Tailscale "
+        "sidecar; it looks the name up as well.",
+        words="none",
+    )
+    oidc_clock_skew: float = one(
+        TOKENS,
+        "DURATION",
+        "60s",
+        values.duration,
+        "How long after its `exp` a token is still taken, because Headlamp sends the old token "
+        "once more while it refreshes it. 0s is what kube-apiserver does.",
+    )
+
+    oidc_username_claim: str = one(
+        IDENTITY,
+        "CLAIM",
+        "email",
+        values.name,
+        "The claim that names the user. With `email`, a token whose `email_verified` is present "
+        "must say true.",
+    )
+    oidc_username_prefix: str = one(
+        IDENTITY,
+        "PREFIX",
+        "",
+        values.prefix,
+        "Put before every user name; `-` for none. Unset, it is kube-apiserver's rule: none for "
+        "the claim `email`, the issuer and a `#` for any other.",
+        words="kube-apiserver's rule",
+    )
+    oidc_groups_claim: tuple[str, ...] = many(
+        IDENTITY,
+        "CLAIM",
+        ("tags", "groups"),
+        values.name,
+        "A claim, string or list, whose values are the user's groups; of several, all count. "
+        "Empty for no groups.",
+        collect=tuple,
+    )
+    oidc_groups_prefix: str = one(
+        IDENTITY,
+        "PREFIX",
+        "",
+        values.prefix,
+        "Put before every group. `-` has no special meaning here, as in kube-apiserver.",
+        words="none",
+    )
+    groups_allow: tuple[str, ...] = many(
+        IDENTITY,
+        "GLOB",
+        (),
+        values.name,
+        "A pattern (`*`, `?`, `[a-z]`) of groups to pass on, prefix included. Groups that match "
+        "none are dropped before anything judges them.",
+        collect=tuple,
+        words="all",
+    )
+    allow_reserved_group: tuple[str, ...] = many(
+        IDENTITY,
+        "GROUP",
+        (),
+        values.reserved_group,
+        "A group with a reserved prefix that a token may nevertheless bring; never "
+        "`system:masters`.",
+        collect=tuple,
+        words="none",
+    )
+    reserved_prefix: tuple[str, ...] = many(
+        IDENTITY,
+        "PREFIX",
+        (),
+        values.name,
+        "One more prefix of user and group names that no token may bring, added to "
+        + ", ".join(f"`{prefix}`" for prefix in RESERVED_PREFIXES)
+        + ".",
+        collect=_reserved,
+        words="none added",
+    )
+    authenticated_group: str = one(
+        IDENTITY,
+        "GROUP",
+        "headlamp-auth-proxy:authenticated",
+        values.name,
+        "A group that goes along with every identity, and that no token may bring: without a "
+        "user, the API server then refuses a request instead of serving it as this proxy.",
+    )
+
+    upstream: Address | None = one(
+        UPSTREAM,
+        "URL",
+        "",
+        values.optional(values.upstream),
+        "The API server, https://host:port. Set alone, it leaves the two files below at their "
+        "in-cluster defaults.",
+        words="in-cluster service account",
+    )
+    upstream_ca_file: Path | None = one(
+        UPSTREAM,
+        "FILE",
+        "",
+        values.file,
+        "PEM certificates that the API server's certificate must chain to.",
+        words="the service account's ca.crt if there is one, else system roots",
+    )
+    upstream_token_file: Path | None = one(
+        UPSTREAM,
+        "FILE",
+        "",
+        values.file,
+        "The bearer token of this proxy's own account; read again when it changes, and allowed "
+        "to appear after the start.",
+        words="the service account's token",
+    )
+    kubeconfig: Path | None = one(
+        UPSTREAM,
+        "FILE",
+        "",
+        values.file,
+        "A kubeconfig whose current context says what the API server is and who this proxy is "
+        "there; instead of all --upstream settings.",
+        words="none",
+    )
+    pass_header: tuple[str, ...] = many(
+        UPSTREAM,
+        "NAME",
+        (),
+        values.request_header,
+        "One more request header that may pass to the API server; never one that carries "
+        "identity, framing or connection state.",
+        collect=tuple,
+        words="none",
+    )
+
+    listen: Address = one(
+        SERVING,
+        "ADDRESS",
+        "127.0.0.1:6443",
+        listen_address,
+        "Where Headlamp connects to: host:port or unix:/path. Only HTTP/1.1 is spoken.",
+    )
+    serving_name: tuple[str, ...] = many(
+        SERVING,
+        "NAME",
+        (),
+        values.serving_name,
+        "One more DNS name or IP address in the certificate that is made in --cert-dir, besides "
+        "localhost, 127.0.0.1 and ::1.",
+        collect=tuple,
+        words="none",
+    )
+    trust_dir: Path | None = one(
+        SERVING,
+        "DIRECTORY",
+        "",
+        values.file,
+        "Where to write what Headlamp mounts in place of its service account: ca.crt, namespace "
+        "and a token that is none. Needs --cert-dir.",
+        words="none",
+    )
+    cert_dir: Path | None = one(
+        SERVING,
+        "DIRECTORY",
+        "",
+        values.file,
+        "Where to keep the CA and certificate that this proxy makes for itself; private. Needs "
+        "--trust-dir.",
+        words="none",
+    )
+    tls_cert_file: Path | None = one(
+        SERVING,
+        "FILE",
+        "",
+        values.file,
+        "A certificate of your own, with its chain, in PEM; read again when it changes.",
+        words="none",
+    )
+    tls_private_key_file: Path | None = one(
+        SERVING,
+        "FILE",
+        "",
+        values.file,
+        "The private key of --tls-cert-file, in PEM and not encrypted.",
+        words="none",
+    )
+    plaintext: bool = one(
+        SERVING,
+        "",
+        "false",
+        values.switch,
+        "Serve HTTP without TLS; only on loopback or a unix socket, because the tokens could be "
+        "read on any other way.",
+    )
+
+    admin_listen: Address = one(
+        ADMIN,
+        "ADDRESS",
+        ":9090",
+        listen_address,
+        "Where /metrics, /livez and /readyz are served; nothing is ever proxied here. Without a "
+        "host: all addresses of both families.",
+    )
+    shutdown_grace: float = one(
+        ADMIN,
+        "DURATION",
+        "25s",
+        values.duration,
+        "How long requests may go on after SIGTERM; open streams are then cut. Keep it below the "
+        "pod's terminationGracePeriodSeconds.",
+    )
+    config: Path | None = one(
+        ADMIN,
+        "FILE",
+        "",
+        values.file,
+        "A YAML file with settings: the flags' names without dashes in front, and lists for those "
+        "that are repeatable. Flags and environment variables come before it.",
+        words="none",
+    )
+
+
+SETTINGS: Final[Mapping[str, Setting]] = declared_settings(fields(Config))
