@@ -45,7 +45,7 @@ _SNIFFED_BYTES: Final = 4096  # of a 403's body, to see whether it is about our 
 # classic verb and the constrained ones of KEP-5284 ("cannot impersonate-on:...").
 _CANNOT_IMPERSONATE: Final = re.compile(rb'is forbidden: User \\"[^"]*\\" cannot impersonate')
 
-_log = logging.getLogger("headlamp_auth_proxy.http")
+_log = logging.getLogger(__name__)
 
 
 class Exchange:
