@@ -22,8 +22,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from proxy.credentials import issuing
-from proxy.credentials.files import explain, write_atomically
 from proxy.credentials.issuing import Pair
+from proxy.files import explain, write_atomically
 
 _START_OVER = "empty the directory and restart the whole pod, so that Headlamp reads the new CA"
 

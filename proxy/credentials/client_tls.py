@@ -10,7 +10,7 @@ import logging
 import ssl
 
 from proxy.credentials import tls
-from proxy.credentials.files import Source, SourceError
+from proxy.files import Source, SourceError
 
 _log = logging.getLogger(__name__)
 

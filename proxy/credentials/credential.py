@@ -21,8 +21,8 @@ from pathlib import Path
 import jwt
 
 from proxy.credentials.client_tls import ClientTLS
-from proxy.credentials.files import FollowedFile, Source, SourceError
 from proxy.errors import CredentialUnavailable
+from proxy.files import FollowedFile, Source, SourceError
 
 LOOK_EVERY = 1.0  # seconds
 MAX_TOKEN_BYTES = 64 * 1024

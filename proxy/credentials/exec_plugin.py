@@ -33,8 +33,8 @@ from proxy.credentials.exec_protocol import (
     last_words,
     parse_answer,
 )
-from proxy.credentials.files import GivenData, Source, SourceError, explain
 from proxy.errors import CredentialUnavailable
+from proxy.files import GivenData, Source, SourceError, explain
 
 TIMEOUT = 60.0  # seconds for one run
 RETRY_AFTER = 5.0  # seconds

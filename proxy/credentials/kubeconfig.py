@@ -21,7 +21,7 @@ from proxy.credentials.credential import Credential, HeldCredential
 from proxy.credentials.endpoint import Upstream, parse_upstream
 from proxy.credentials.exec_plugin import ExecCredential
 from proxy.credentials.exec_protocol import API_VERSIONS, ExecConfig
-from proxy.credentials.files import FollowedFile, GivenData, Source, explain
+from proxy.files import FollowedFile, GivenData, Source, explain
 
 _EXEC_EXTENSION = "client.authentication.k8s.io/exec"
 _REFUSED_OF_USERS = {

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from proxy.credentials import tls
 from proxy.credentials.certificates import CertificateError, Issued, ensure_certificates
-from proxy.credentials.files import FollowedFile, SourceError
+from proxy.files import FollowedFile, SourceError
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 from proxy.credentials.certificates import CertificateError
-from proxy.credentials.files import explain, write_atomically
+from proxy.files import explain, write_atomically
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PLACEHOLDER_TOKEN = (

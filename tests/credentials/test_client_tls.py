@@ -9,7 +9,7 @@ import trustme
 from cryptography import x509
 
 from proxy.credentials.client_tls import ClientTLS
-from proxy.credentials.files import FollowedFile, GivenData, SourceError
+from proxy.files import FollowedFile, GivenData, SourceError
 from tests.loops import Run, on_both_loops
 
 

@@ -9,8 +9,8 @@ import trustme
 
 from proxy.credentials.client_tls import ClientTLS
 from proxy.credentials.credential import HeldCredential, from_files, readiness, token_expiry
-from proxy.credentials.files import GivenData
 from proxy.errors import CredentialUnavailable
+from proxy.files import GivenData
 
 NOW = 1_800_000_000.0
 

@@ -13,8 +13,8 @@ from proxy.credentials import exec_plugin
 from proxy.credentials.credential import readiness
 from proxy.credentials.exec_plugin import ExecCredential
 from proxy.credentials.exec_protocol import ExecConfig
-from proxy.credentials.files import GivenData
 from proxy.errors import CredentialUnavailable
+from proxy.files import GivenData
 from tests.loops import Run, on_both_loops
 
 NOW = 1_800_000_000.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.credentials.files import MAX_BYTES, FollowedFile, SourceError, explain, write_atomically
+from proxy.files import MAX_BYTES, FollowedFile, SourceError, explain, write_atomically
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""Where the bearer token of a request is, and what is left of the request without it.
+
+Kubernetes knows two places: ``Authorization: Bearer``, and for websockets of browsers, which cannot
+set headers, a subprotocol (k8s.io/apiserver pkg/authentication/request/websocket/protocol.go).
+kube-apiserver takes the first credential that works; here, a request with more than one is refused,
+since whoever stands in between may have looked at the other one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from proxy import errors
+from proxy.authn.jws import MAX_TOKEN_BYTES, decode_base64url
+
+BEARER_PROTOCOL_PREFIX = b"base64url.bearer.authorization.k8s.io."
+
+_SCHEME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 11.1: a token
+_TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1: b64token
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A bearer token, and the Sec-WebSocket-Protocol value to send instead (None: leave it)."""
+
+    token: bytes = field(repr=False)
+    protocols: bytes | None = None
+
+
+def extract(
+    authorization: Sequence[bytes], websocket_protocols: Sequence[bytes] | None
+) -> Credential:
+    """Return the one credential of a request.
+
+    ``authorization`` holds every Authorization value, without blanks around it;
+    ``websocket_protocols`` every Sec-WebSocket-Protocol value of an upgrade to websocket, or
+    None for any other request.
+    Raises MultipleCredentials, TokenMissing, TokenMalformed or TokenTooLarge.
+    """
+    if len(authorization) > 1:
+        raise errors.MultipleCredentials("several Authorization values")
+    in_protocol = _from_protocols(websocket_protocols or ())
+    if in_protocol is None:
+        return Credential(_from_authorization(authorization[0] if authorization else b""))
+    if authorization:
+        raise errors.MultipleCredentials("an Authorization value and a bearer subprotocol")
+    return in_protocol
+
+
+def _from_authorization(value: bytes) -> bytes:
+    scheme = _SCHEME.match(value)
+    if scheme is None or scheme[0].lower() != b"bearer" or scheme.end() == len(value):
+        raise errors.TokenMissing
+    if value[scheme.end() : scheme.end() + 1] != b" ":
+        raise errors.TokenMalformed("no single space after the scheme")
+    return _checked(value[scheme.end() + 1 :])
+
+
+def _from_protocols(values: Sequence[bytes]) -> Credential | None:
+    """Return the credential in the subprotocols; None if there is none or an empty one."""
+    offered = [item.strip(b" \t") for value in values for item in value.split(b",")]
+    bearers = [item for item in offered if item.startswith(BEARER_PROTOCOL_PREFIX)]
+    if len(bearers) > 1:
+        raise errors.MultipleCredentials("several bearer subprotocols")
+    if not bearers or bearers[0] == BEARER_PROTOCOL_PREFIX:
+        return None
+    token = decode_base64url(bearers[0].removeprefix(BEARER_PROTOCOL_PREFIX))
+    if token is None:
+        raise errors.TokenMalformed("the bearer subprotocol is not unpadded base64url")
+    others = [item for item in offered if item is not bearers[0]]
+    if not others:
+        raise errors.TokenMalformed("no subprotocol besides the bearer one")
+    return Credential(_checked(token), b",".join(others))
+
+
+def _checked(token: bytes) -> bytes:
+    if len(token) > MAX_TOKEN_BYTES:
+        raise errors.TokenTooLarge
+    if not _TOKEN.fullmatch(token):
+        raise errors.TokenMalformed("not one token of RFC 6750's characters")
+    return token

@@ -1,0 +1,104 @@
+"""The gate: from a request head to the identity that it may act under, or a refusal.
+
+Here authentication (which knows no HTTP) and the data plane (which knows no tokens) meet. The
+order of the checks is part of the contract with other programs: what ``Connection`` names, the
+credential, the token, impersonation by the client, the guard on names. A token is verified once;
+after that its finished identity headers are found by an HMAC of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable
+from typing import Protocol
+
+from proxy.authn.authenticator import Authenticated, Authenticator
+from proxy.authn.cache import TokenCache
+from proxy.authn.credential import Credential, extract
+from proxy.errors import (
+    ConnectionNamesIdentity,
+    ImpersonationNotAllowed,
+    KeyUnknown,
+    SignatureInvalid,
+)
+from proxy.headers import names_identity
+from proxy.http.head import RequestHead
+from proxy.http.service import Admission
+from proxy.impersonation import Impersonation, Policy, impersonate
+
+
+class GateObserver(Protocol):
+    """What is seen of tokens from outside."""
+
+    def token_looked_up(self, *, hit: bool) -> None: ...
+
+    def token_validated(self, seconds: float) -> None:
+        """A token was verified, or found wanting, in that much time."""
+
+    def groups_dropped(self, count: int) -> None: ...
+
+
+class Gate:
+    """Admits requests; satisfies ``http.service.Gate``."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        cache: TokenCache[Impersonation],
+        policy: Policy,
+        observer: GateObserver,
+    ) -> None:
+        self._authenticator = authenticator
+        self._cache = cache
+        self._policy = policy
+        self._observer = observer
+
+    def admit(self, head: RequestHead, now: float) -> Admission | Awaitable[Admission]:
+        """Return the identity for a request, at once unless a key must be fetched first.
+
+        ``now`` in unix seconds. Raises the ``ProxyError`` that the request is to be answered with.
+        """
+        if head.options and names_identity(head.options):
+            raise ConnectionNamesIdentity
+        websocket = head.websocket_protocols if head.upgrade == b"websocket" else None
+        credential = extract(head.authorization, websocket)
+        key = self._cache.key(credential.token)
+        identity = self._cache.get(key, now)
+        self._observer.token_looked_up(hit=identity is not None)
+        if identity is None:
+            began = time.perf_counter()
+            try:
+                authenticated = self._authenticator.authenticate(credential.token, now)
+            except (KeyUnknown, SignatureInvalid):
+                return self._admit_with_fresh_keys(head, credential, key, now)
+            finally:
+                self._observer.token_validated(time.perf_counter() - began)
+            identity = self._asserted(head, authenticated, key, now)
+        elif head.impersonates:
+            raise ImpersonationNotAllowed
+        return Admission(identity, credential.protocols)
+
+    async def _admit_with_fresh_keys(
+        self, head: RequestHead, credential: Credential, key: bytes, now: float
+    ) -> Admission:
+        await self._authenticator.refresh_keys(credential.token)
+        authenticated = self._authenticator.authenticate(credential.token, now)
+        return Admission(self._asserted(head, authenticated, key, now), credential.protocols)
+
+    def _asserted(
+        self, head: RequestHead, authenticated: Authenticated, key: bytes, now: float
+    ) -> Impersonation:
+        """Pass a user who is new here by the guard, and remember the outcome."""
+        if head.impersonates:
+            raise ImpersonationNotAllowed
+        identity = impersonate(authenticated.user, self._policy)
+        self._observer.groups_dropped(identity.dropped)
+        self._cache.put(
+            key,
+            identity,
+            expires_at=authenticated.expires_at,
+            issuer=authenticated.issuer,
+            key_identity=authenticated.key,
+            now=now,
+        )
+        return identity

@@ -1,0 +1,95 @@
+"""The shape of the program: who may import whom, and what a pure module may touch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / "proxy").rglob("*.py"))
+
+# Everything that decides. Clocks, loops, files, sockets and logs are for the shell around it.
+PURE = {
+    "proxy/errors.py",
+    "proxy/headers.py",
+    "proxy/impersonation.py",
+    "proxy/requestinfo.py",
+    "proxy/status.py",
+    "proxy/userinfo.py",
+    "proxy/authn/claims.py",
+    "proxy/authn/credential.py",
+    "proxy/authn/gojson.py",
+    "proxy/authn/jws.py",
+    "proxy/authn/keyset.py",
+    "proxy/authn/mapping.py",
+    "proxy/authn/verifier.py",
+    "proxy/http/answer.py",
+    "proxy/http/body.py",
+    "proxy/http/head.py",
+    "proxy/config/rules.py",
+    "proxy/config/values.py",
+}
+IMPURE = {"asyncio", "aiohttp", "logging", "os", "socket", "ssl", "subprocess", "time", "uvloop"}
+
+# package (or module) -> what of this program it may not know
+FORBIDDEN = {
+    "proxy/authn": ("proxy.http", "proxy.config", "proxy.credentials", "proxy.observe"),
+    "proxy/http": ("proxy.authn", "proxy.config", "proxy.credentials", "proxy.observe"),
+    "proxy/credentials": ("proxy.authn", "proxy.config", "proxy.http", "proxy.observe"),
+    "proxy/observe": ("proxy.authn", "proxy.config", "proxy.credentials"),
+    "proxy/config": ("proxy.authn", "proxy.credentials", "proxy.http", "proxy.observe"),
+    "proxy/gate.py": ("proxy.config", "proxy.credentials", "proxy.observe"),
+}
+TOP = {"proxy.server", "proxy.cli", "proxy.gate"}
+MAY_IMPORT_TOP = {"proxy/server.py", "proxy/cli.py", "proxy/__main__.py"}
+
+
+def imports(module: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse((ROOT / module).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_what_decides_is_pure(name: str) -> None:
+    touched = {imported.split(".")[0] for imported in imports(Path(name))}
+    assert not touched & IMPURE
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_nothing_imports_upward_or_sideways(module: Path) -> None:
+    known = set(imports(module))
+    for package, forbidden in FORBIDDEN.items():
+        if str(module).startswith(package):
+            for other in forbidden:
+                assert not [name for name in known if within(name, other)]
+    if str(module) not in MAY_IMPORT_TOP:
+        assert not [name for name in known if any(within(name, top) for top in TOP)]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_every_module_says_why_it_exists(module: Path) -> None:
+    assert ast.get_docstring(ast.parse((ROOT / module).read_text()))
+
+
+def test_what_a_configuration_does_not_use_is_not_loaded() -> None:
+    """Start-up and memory: the heavy or rare libraries come in only where they are needed."""
+    program = "import sys, proxy.server; print(*sys.modules)"
+    output = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(output.stdout.split())
+    assert not loaded & {"aiohttp_socks", "authlib", "python_socks"}
