@@ -1,0 +1,61 @@
+"""A server program under test: started in a process group of its own, never left behind.
+
+Ctrl-C on a terminal reaches pytest alone, which then stops its programs in order. Should pytest
+itself be killed, a watchdog notices (its end of a pipe closes) and kills the group.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Process:
+    """One running program, its output appended to a log file."""
+
+    def __init__(self, argv: Sequence[str | Path], log: Path) -> None:
+        self.name = Path(argv[0]).name
+        self._log = log
+        with log.open("ab") as output:
+            self._program = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._watchdog = subprocess.Popen(
+            ["/bin/sh", "-c", f"read -r _; kill -9 -{self._program.pid}"],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def raise_if_exited(self) -> None:
+        """Raises RuntimeError with the end of the log where the program is no longer there."""
+        status = self._program.poll()
+        if status is not None:
+            raise RuntimeError(f"{self.name} exited with status {status}\n{self.log_tail()}")
+
+    def log_tail(self, lines: int = 40) -> str:
+        text = self._log.read_text(encoding="utf-8", errors="replace")
+        return "\n".join([f"--- end of {self._log} ---", *text.splitlines()[-lines:]])
+
+    def stop(self, grace: float) -> None:
+        """SIGTERM, and SIGKILL to the whole group after `grace` seconds; may be called twice."""
+        if self._program.returncode is None:
+            self._program.terminate()
+            try:
+                self._program.wait(grace)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._program.pid, signal.SIGKILL)
+                self._program.wait()
+        # Only now, so that an interruption above leaves the watchdog on guard.
+        self._watchdog.kill()
+        self._watchdog.communicate()
