@@ -30,11 +30,14 @@ format: $(VENV)/developer ## Format the code and mend what the linter can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+bench: $(VENV)/developer ## Measure beside nginx (needs nginx and wrk)
+	$(BIN)/python -m bench.run
+
 lock: $(VENV)/developer ## Renew requirements/*.lock from pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) --group dev -o requirements/dev.lock pyproject.toml
-	$(BIN)/uv pip compile $(LOCK) --group build --no-annotate -c requirements/dev.lock -o requirements/build.lock
+	$(BIN)/uv pip compile $(LOCK) --group build -c requirements/dev.lock -o requirements/build.lock
 	$(BIN)/uv pip compile $(LOCK) -c requirements/dev.lock -o requirements/run.lock pyproject.toml
-LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 clean: ## Remove everything that was made here
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,11 +10,11 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Final
 
 from proxy.config import ConfigError, load
 from proxy.config.usage import flags_help
+from proxy.version import installed_version
 
 PROGRAM: Final = "headlamp-auth-proxy"
 USAGE_ERROR: Final = 2
@@ -63,14 +63,6 @@ def _version(arguments: Sequence[str]) -> int:
         return _wrong(f"version takes no arguments, but got {arguments[0]!a}")
     sys.stdout.write(f"{PROGRAM} {installed_version()}\n")
     return 0
-
-
-def installed_version() -> str:
-    """Return the version of the installed distribution; a bare checkout has none."""
-    try:
-        return metadata.version(PROGRAM)
-    except metadata.PackageNotFoundError:
-        return "0+checkout"
 
 
 COMMANDS: Final[Mapping[str, Command]] = {

@@ -7,8 +7,8 @@ which users are made. This module is the first of the two; ``mapping`` reads the
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +48,7 @@ def registered_claims(members: gojson.Members) -> RegisteredClaims:
 def _read(claims: RegisteredClaims, field_name: str, value: Any) -> None:
     match field_name:
         case "iss":
-            claims.issuer = _string(field_name, value) or claims.issuer
+            claims.issuer = claims.issuer if value is None else _string(field_name, value)
         case "sub" | "nonce" | "at_hash":
             _string(field_name, value)
         case "aud":
@@ -100,8 +100,10 @@ def _audience(value: object) -> tuple[str, ...]:
 def _seconds(name: str, value: object) -> int:
     """Read a number, also one in quotes; a fraction is cut off."""
     number = _unquoted(value) if isinstance(value, str) else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+    if isinstance(number, bool) or not isinstance(number, int | float):
         raise errors.ClaimMalformed(f"claim {name} is not a number of seconds")
+    if abs(number) > sys.float_info.max:  # infinite, or an int that no float holds
+        raise errors.ClaimMalformed(f"claim {name} is out of range")
     return int(number)
 
 

@@ -18,7 +18,7 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -86,6 +86,11 @@ class Issuer:
         self._failure = ""
         self._loop = asyncio.get_running_loop()
 
+    @property
+    def healthy(self) -> bool:
+        """Whether the last fetch went well."""
+        return bool(self.last_success) and not self._failure
+
     async def run(self) -> None:
         """Keep the keys fresh until cancelled."""
         delay = FIRST_RETRY
@@ -100,6 +105,8 @@ class Issuer:
         finally:
             if self._fetching is not None:
                 self._fetching.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._fetching
 
     async def refresh(self) -> bool:
         """Fetch, or wait for the fetch that is under way, unless one was asked for lately."""
@@ -169,10 +176,10 @@ class Issuer:
             if issuer != self._settings.issuer:
                 raise FetchError(
                     "invalid",
-                    f"{self._settings.discovery} is the document of issuer {issuer!a}; "
+                    f"{self._settings.discovery} is the document of issuer {issuer!a:.200}; "
                     "--oidc-issuer-url must be that, letter by letter",
                 )
-            if not isinstance(jwks_uri, str) or urlsplit(jwks_uri).scheme.lower() != "https":
+            if not isinstance(jwks_uri, str) or not jwks_uri.lower().startswith("https://"):
                 raise FetchError("invalid", "the discovery document has no jwks_uri with https")
             try:
                 return parse_jwks(await self._get(session, jwks_uri))
@@ -180,7 +187,7 @@ class Issuer:
                 raise FetchError("invalid", f"{jwks_uri}: {error}") from error
 
     @contextlib.asynccontextmanager
-    async def _session(self) -> Any:
+    async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:
         try:
             context = self._context()
         except SourceError as error:
@@ -207,8 +214,9 @@ class Issuer:
                 if response.status != 200:
                     raise FetchError("http_error", f"{url} answers {response.status}")
                 return await _bounded(response.content, url)
-        except aiohttp.ClientConnectorCertificateError as error:
-            reason = getattr(error.certificate_error, "verify_message", "not valid")
+        except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as error:
+            certificate_error = getattr(error, "certificate_error", error)
+            reason = getattr(certificate_error, "verify_message", "not valid")
             raise FetchError(
                 "network", f"the certificate of {url} is refused ({reason}); see --oidc-ca-file"
             ) from error
@@ -218,24 +226,37 @@ class Issuer:
                 f"{url} did not answer within {FETCH_TIMEOUT:g} s; is it reachable from here, "
                 "or through an --oidc-http-proxy?",
             ) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except aiohttp.ClientConnectorError as error:
+            raise FetchError(
+                "network", f"{url}: cannot connect ({error.strerror}); see --oidc-http-proxy"
+            ) from error
+        except (
+            *(aiohttp.ClientError, OSError, EOFError, ValueError),
+            *_socks_errors(self._settings.proxy),
+        ) as error:
             cause = str(error) or type(error).__name__
             raise FetchError("network", f"{url}: {cause}; see --oidc-http-proxy") from error
 
     def _context(self) -> ssl.SSLContext:
         bundle = self._ca.read() if self._ca else b""
         if self._tls is None or self._tls[0] != bundle:
-            try:
-                context = ssl.create_default_context(
-                    cadata=bundle.decode("ascii", "ignore") or None
-                )
-            except (ssl.SSLError, ValueError) as error:
-                assert self._ca is not None
-                raise SourceError(f"{self._ca.origin} holds no PEM certificates") from error
+            context = _trusting(bundle, self._ca.origin) if self._ca else _trusting_system()
             # Strictness is for certificates of our own making, not for other people's CAs.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             self._tls = bundle, context
         return self._tls[1]
+
+
+def _trusting_system() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _trusting(bundle: bytes, origin: str) -> ssl.SSLContext:
+    """Trust the certificates of ``bundle`` alone: an empty one is an error, not the system's."""
+    try:
+        return ssl.create_default_context(cadata=bundle.decode("ascii", "ignore") or "empty")
+    except (ssl.SSLError, ValueError) as error:
+        raise SourceError(f"{origin} holds no PEM certificates") from error
 
 
 def _is_http(proxy: str | None) -> bool:
@@ -248,7 +269,8 @@ def _connector(context: ssl.SSLContext, proxy: str | None) -> aiohttp.BaseConnec
     from aiohttp_socks import ProxyConnector, ProxyType  # only who configures SOCKS pays for it
 
     parts = urlsplit(proxy)
-    assert parts.hostname and parts.port, "the configuration has checked it"
+    assert parts.hostname, "the configuration has checked it"
+    assert parts.port, "the configuration has checked it"
     return ProxyConnector(
         proxy_type=ProxyType.SOCKS5,
         host=parts.hostname,
@@ -256,6 +278,15 @@ def _connector(context: ssl.SSLContext, proxy: str | None) -> aiohttp.BaseConnec
         rdns=True,  # the h of socks5h: the proxy looks names up, since only it knows the tailnet
         ssl=context,
     )
+
+
+def _socks_errors(proxy: str | None) -> tuple[type[Exception], ...]:
+    """Return the errors of aiohttp-socks, which belong to no tree, if that is what is used."""
+    if proxy is None or _is_http(proxy):
+        return ()
+    from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
+
+    return ProxyConnectionError, ProxyError, ProxyTimeoutError
 
 
 async def _bounded(content: aiohttp.StreamReader, url: str) -> bytes:

@@ -35,6 +35,11 @@ class JWKSFile:
         self._looked_at = -LOOK_EVERY
 
     @property
+    def healthy(self) -> bool:
+        """Whether the last look went well."""
+        return bool(self.last_success) and not self._failure
+
+    @property
     def keys(self) -> KeySet | None:
         now = self._loop.time()
         if now - self._looked_at >= LOOK_EVERY:
@@ -56,14 +61,21 @@ class JWKSFile:
             if document != self._document:
                 self._take(parse_jwks(document))
                 self._document = document
+        except SourceError as error:
+            self._report(str(error))
+        except InvalidKeySet as error:
+            self._report(f"{self._file.origin}: {error}")
+        else:
             self._failure = ""
             self.last_success = time.time()
-        except (SourceError, InvalidKeySet) as error:
-            if str(error) != self._failure:
-                self._failure = str(error)
-                held = "the keys held stay in use" if self._keys else "no token can be verified yet"
-                _log.error("the issuer's keys cannot be read: %s; %s", error, held)
 
     def _take(self, keys: KeySet) -> None:
         self._keys = keys
         self._on_keys(keys)
+
+    def _report(self, failure: str) -> None:
+        """Log a failure once for each cause."""
+        if failure != self._failure:
+            held = "the keys held stay in use" if self._keys else "no token can be verified yet"
+            _log.error("the issuer's keys cannot be read: %s; %s", failure, held)
+        self._failure = failure

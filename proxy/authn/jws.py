@@ -20,7 +20,7 @@ from proxy.authn import gojson
 MAX_TOKEN_BYTES = 16 * 1024
 
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]*")
-_KNOWN_CRITICAL = frozenset(["b64"])
+_KNOWN_CRITICAL = ("b64",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,9 @@ def _text(header: dict[str, object], name: str) -> str:
 
 
 def _check_critical(header: dict[str, object]) -> None:
-    critical = header.get("crit") or []
+    critical = header.get("crit")
+    if critical is None:
+        critical = []
     if not isinstance(critical, list) or not all(name in _KNOWN_CRITICAL for name in critical):
         raise errors.TokenMalformed("an unknown critical header member (RFC 7515 section 4.1.11)")
     if header.get("b64") not in (None, True):

@@ -105,7 +105,7 @@ def parse_jwks(document: bytes) -> KeySet:
 def _verification_key(entry: Any) -> VerificationKey | None:
     if not isinstance(entry, dict) or "d" in entry:
         return None
-    kid = entry.get("kid") or ""
+    kid = "" if entry.get("kid") is None else entry["kid"]
     public_key = _public_key(entry)
     if public_key is None or not isinstance(kid, str):
         return None

@@ -8,11 +8,11 @@ groups may come from several claims; each follows kube-apiserver's rule for one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any
 
 from proxy import errors
+from proxy.authn import gojson
 from proxy.userinfo import UserInfo
 
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
@@ -28,7 +28,7 @@ class ClaimMapping:
     username_prefix: str = ""
     groups_claims: tuple[str, ...] = ()
     groups_prefix: str = ""
-    required_claims: Mapping[str, str] = MappingProxyType({})
+    required_claims: Mapping[str, str] = field(default_factory=dict)
 
 
 def user_info(claims: Claims, mapping: ClaimMapping) -> UserInfo:
@@ -86,10 +86,16 @@ def _refuse_distributed(claims: Claims, name: str) -> bool:
     """Refuse groups that would have to be fetched (OpenID Connect Core 5.6.2), else return False.
 
     kube-apiserver fetches them, from wherever the token says. To leave them out would silently
-    make another user of the same token.
+    make another user of the same token. A source without an endpoint is one it does not fetch.
     """
-    source = (claims.get("_claim_names") or {}).get(name)
-    if source is not None and (claims["_claim_sources"][source] or {}).get("endpoint"):
+    names = claims.get("_claim_names")
+    if not names or name not in names:
+        return False
+    sources = claims.get("_claim_sources") or {}
+    if names[name] not in sources:
+        raise errors.ClaimMalformed(f"claim {name} comes from a source that is not given")
+    source = sources[names[name]] or {}
+    if any(value for member, value in source.items() if gojson.fold(member) == "endpoint"):
         raise errors.ClaimMalformed(f"claim {name} is distributed, which is not supported")
     return False
 

@@ -76,6 +76,10 @@ class RequestHead:
     def repeatable(self) -> bool:
         return self.method in REPEATABLE and not self.has_body
 
+    def header(self, name: bytes) -> bytes:
+        """Return the first passing header called ``name`` (lower-case), empty if there is none."""
+        return next((value for known, value in self.passing if known.lower() == name), b"")
+
 
 class _Fields:
     """The callbacks of an httptools parser: collects fields, refuses too many."""

@@ -47,6 +47,7 @@ class Pool:
         self._context: ssl.SSLContext | None = None  # that the idle connections were made with
         self._idle: list[UpstreamConnection] = []  # the one last used at the end
         self._open: set[UpstreamConnection] = set()
+        self.reachable = True  # as far as the last attempt to connect told
 
     @property
     def idle(self) -> int:
@@ -71,6 +72,7 @@ class Pool:
     async def connect(self) -> UpstreamConnection:
         """Make a new connection; raises ``UpstreamUnreachable`` or ``UpstreamCertificate``."""
         context = self._tls()
+        self.reachable = False
         where = f"{self._host}:{self._port}"
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -89,6 +91,7 @@ class Pool:
             raise UpstreamUnreachable(f"{where}: {error}") from error
         if connection.lost:
             raise UpstreamUnreachable(f"{where}: closed as soon as it was open")
+        self.reachable = True
         keep_alive(transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
         connection.opened_at = self._loop.time()

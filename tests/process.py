@@ -7,19 +7,23 @@ itself be killed, a watchdog notices (its end of a pipe closes) and kills the gr
 from __future__ import annotations
 
 import os
+import random
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class Process:
     """One running program, its output appended to a log file."""
 
-    def __init__(self, argv: Sequence[str | Path], log: Path) -> None:
+    def __init__(
+        self, argv: Sequence[str | Path], log: Path, env: Mapping[str, str] | None = None
+    ) -> None:
         self.name = Path(argv[0]).name
         self._log = log
         with log.open("ab") as output:
@@ -29,6 +33,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env={**os.environ, **(env or {})},
             )
         self._watchdog = subprocess.Popen(
             ["/bin/sh", "-c", f"read -r _; kill -9 -{self._program.pid}"],
@@ -47,8 +52,15 @@ class Process:
         text = self._log.read_text(encoding="utf-8", errors="replace")
         return "\n".join([f"--- end of {self._log} ---", *text.splitlines()[-lines:]])
 
-    def stop(self, grace: float) -> None:
-        """SIGTERM, and SIGKILL to the whole group after `grace` seconds; may be called twice."""
+    @property
+    def pid(self) -> int:
+        return self._program.pid
+
+    def stop(self, grace: float) -> int:
+        """SIGTERM, and SIGKILL to the whole group after `grace` seconds; may be called twice.
+
+        Returns the exit status, negative for a signal.
+        """
         if self._program.returncode is None:
             self._program.terminate()
             try:
@@ -59,3 +71,19 @@ class Process:
         # Only now, so that an interruption above leaves the watchdog on guard.
         self._watchdog.kill()
         self._watchdog.communicate()
+        return self._program.returncode
+
+
+def free_port() -> int:
+    """A loopback port that can be bound, below those that outgoing connections are given.
+
+    Otherwise such a connection might take the port while the API server is stopped.
+    """
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.process import Process
+from tests.process import Process
 
 # The pipe reaches its end only when the shell and its `sleep` are both gone.
 STUBBORN = "trap '' TERM; exec 3>{}; echo ready >&3; sleep 600; :"
@@ -34,7 +34,7 @@ def test_a_program_that_ignores_sigterm_is_killed_with_its_children(fifo: Path) 
 
 PARENT = """
 import pathlib, sys
-from tests.real.process import Process
+from tests.process import Process
 
 program = Process(["/bin/sh", "-c", sys.argv[1]], pathlib.Path(sys.argv[2]))
 print("started", flush=True)

@@ -1,0 +1,104 @@
+"""Lines to standard error, without ever making a request wait or fail.
+
+Whoever reads our standard error may stop reading, and a disk may be full. The event loop must not
+notice: ``write`` only puts the line into a buffer, and a thread of its own does the writing, which
+may block for as long as it likes. When the buffer is full, new lines are dropped and counted, and
+so are lines that could not be written. Lines are collected for a moment before they are written,
+so that a busy proxy wakes that thread at most twenty times a second.
+
+What is lost: on a normal exit nothing (``close`` waits up to a second for a slow reader); when the
+process is killed, the lines of the last twentieth of a second.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable
+from typing import Final
+
+MAX_BUFFERED: Final = 1 << 20  # characters; some two thousand requests
+COLLECTING: Final = 0.05  # seconds
+CLOSING: Final = 1.0  # seconds
+
+
+class LogWriter:
+    """A bounded buffer of lines before a file descriptor, which it keeps a copy of.
+
+    ``on_drop`` is called with a number of lost lines, from any thread.
+    """
+
+    def __init__(self, fd: int, max_buffered: int = MAX_BUFFERED) -> None:
+        self.on_drop: Callable[[int], object] = lambda _count: None
+        self._fd = _copied(fd)
+        self._max_buffered = max_buffered
+        self._lines: list[str] = []
+        self._buffered = 0
+        self._torn = False
+        self._lock = threading.Lock()
+        self._waiting = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Take one line of ASCII without its end; never blocks on the reader, never raises."""
+        with self._lock:
+            taken = self._buffered + len(line) <= self._max_buffered
+            if taken:
+                self._lines.append(line)
+                self._buffered += len(line)
+        if not taken:
+            self.on_drop(1)
+        elif not self._waiting.is_set():
+            self._waiting.set()
+
+    def close(self) -> None:
+        """Write what there is and stop, or give up after a second; lines after it are lost."""
+        self._closing.set()
+        self._waiting.set()
+        self._thread.join(CLOSING)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._waiting.wait()
+            self._closing.wait(COLLECTING)
+            self._waiting.clear()
+            self._flush()
+        self._flush()
+        os.close(self._fd)
+
+    def _flush(self) -> None:
+        with self._lock:
+            lines, self._lines = self._lines, []
+            self._buffered = 0
+        if lines:
+            self._write_out("\n".join([*lines, ""]).encode("ascii", "replace"))
+
+    def _write_out(self, data: bytes) -> None:
+        if self._torn:
+            data = b"\n" + data  # a line was cut off here; let it not spoil the next
+        written = 0
+        try:
+            while written < len(data):
+                written += self._write_some(data[written:])
+        except OSError:
+            self.on_drop(data.count(b"\n", max(written, 1)))
+        if written:
+            self._torn = data[written - 1 : written] != b"\n"
+
+    def _write_some(self, data: bytes) -> int:
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:  # who shares it with us has set O_NONBLOCK
+            select.select([], [self._fd], [])
+            return 0
+
+
+def _copied(fd: int) -> int:
+    """Duplicate ``fd``, so that closing it elsewhere cannot send log lines into a socket."""
+    try:
+        return os.dup(fd)
+    except OSError:  # started with standard error closed
+        return os.open(os.devnull, os.O_WRONLY)

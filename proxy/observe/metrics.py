@@ -1,0 +1,320 @@
+"""What the proxy counts, in one registry, under names and label values that are final.
+
+No user, group, token, path or namespace is ever a label: metrics are read by more people than the
+cluster's secrets, and a label that a client chooses is a series that a client creates. So every
+set of label values is closed and exists from the start, at zero (``rate()`` then sees the first
+event); only ``code`` grows, within the registered HTTP statuses.
+
+Label values are not typed again: kinds come from ``requestinfo``, reasons from ``errors``. A
+refusal is counted by one call, ``refused``, which knows all the series that an error belongs to.
+Children are bound once, so that a request pays for increments and not for look-ups.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
+from typing import Final, Literal, TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    Metric,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from proxy.errors import (
+    AuthenticationError,
+    ConnectionNamesIdentity,
+    CredentialError,
+    IdentityError,
+    ImpersonationNotAllowed,
+    KeysUnavailable,
+    MultipleCredentials,
+    ProxyError,
+    TokenTooLarge,
+    UpstreamError,
+    every_error,
+)
+from proxy.requestinfo import KINDS, Kind
+
+PREFIX: Final = "headlamp_auth_proxy"
+
+FetchResult = Literal["success", "network", "http_error", "invalid"]
+FETCH_RESULTS: Final[tuple[FetchResult, ...]] = ("success", "network", "http_error", "invalid")
+STREAM_KINDS: Final = tuple(kind for kind in KINDS if kind != "unary")
+TOKEN_ERRORS: Final = (AuthenticationError, KeysUnavailable, TokenTooLarge, MultipleCredentials)
+
+_KNOWN_CODES: Final = frozenset(status.value for status in HTTPStatus)
+_REFUSED_HEADERS: Final = {
+    ImpersonationNotAllowed.label: "impersonate",
+    ConnectionNamesIdentity.label: "connection",
+}
+
+_REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_FINE_BUCKETS: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1)
+_STREAM_BUCKETS: Final = (1, 10, 60, 300, 900, 1800, 3600, 7200, 14400)
+_FETCH_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+
+# A ``_created`` series beside every counter and histogram would be read by nobody.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class MirroredCounter(Collector):
+    """A counter that somebody else keeps anyway, read at the scrape, as gauges can be."""
+
+    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
+        self._name = name
+        self._text = text
+        self._read: Callable[[], float] = lambda: 0
+        registry.register(self)
+
+    def set_function(self, read: Callable[[], float]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(self._name, self._text, self._read())
+
+
+class Metrics:
+    """Every metric of one process. Gauges that mirror state are bound with ``set_function``."""
+
+    def __init__(self, version: str, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._build_info(version)
+        self._requests()
+        self._upstream()
+        self._tokens()
+        self._keys()
+        self._identity()
+        self._process()
+        self._refusals = {error.label: self._series_of(error) for error in every_error()}
+
+    # a request, in the order of its life
+
+    def request_begun(self, kind: Kind) -> None:
+        self._in_flight[kind].inc()
+
+    def request_answered(self, kind: Kind, seconds: float) -> None:
+        """Count an answer of the API server that begins, ``seconds`` after the request's head."""
+        self._duration[kind].observe(seconds)
+        if kind != "unary":
+            self._streams_open[kind].inc()
+
+    def request_ended(self, kind: Kind, code: int, answered_for: float | None) -> None:
+        """Count the end of a request, whatever end that is.
+
+        ``code`` is the status that its client was sent, 0 for none. ``answered_for`` is the time
+        in seconds since ``request_answered``, None where that was not reached.
+        """
+        self._in_flight[kind].dec()
+        child = self._by_code.get((code, kind))
+        if child is None:
+            label = str(code) if code in _KNOWN_CODES else "other"
+            child = self._by_code[code, kind] = self._requests_total.labels(label, kind)
+        child.inc()
+        if kind != "unary" and answered_for is not None:
+            self._streams_open[kind].dec()
+            self._stream_duration[kind].observe(answered_for)
+
+    def refused(self, error: ProxyError) -> None:
+        """Count an answer that the proxy itself gave, in every series that it belongs to."""
+        for child in self._refusals[error.label]:
+            child.inc()
+
+    # tokens, groups and keys
+
+    def token_looked_up(self, *, hit: bool) -> None:
+        (self._cache_hit if hit else self._cache_miss).inc()
+
+    def token_validated(self, seconds: float) -> None:
+        """Count the time that it took to verify a token that the cache did not hold."""
+        self._token_validation.observe(seconds)
+
+    def token_accepted(self) -> None:
+        """Count a request whose token is valid and whose identity may be asserted."""
+        self._token_valid.inc()
+
+    def groups_dropped(self, count: int) -> None:
+        if count:
+            self._groups_dropped.inc(count)
+
+    def keys_fetched(self, result: FetchResult, seconds: float) -> None:
+        self._fetches[result].inc()
+        self._fetch_duration.observe(seconds)
+
+    # what there is
+
+    def _build_info(self, version: str) -> None:
+        build = Info(f"{PREFIX}_build", "What is running.", registry=self.registry)
+        build.info({"version": version, "python_version": platform.python_version()})
+
+    def _requests(self) -> None:
+        self._requests_total = self._counter(
+            "requests_total", "Requests, by the status that was sent and by kind.", "code", "kind"
+        )
+        self._by_code: dict[tuple[int, Kind], Counter] = {}
+        in_flight = self._gauge("requests_in_flight", "Requests being served.", "kind")
+        self._in_flight = _bind(in_flight.labels, KINDS)
+        duration = self._histogram(
+            "request_duration_seconds",
+            "From the request's head to the head of the API server's answer.",
+            _REQUEST_BUCKETS,
+            "kind",
+        )
+        self._duration = _bind(duration.labels, KINDS)
+        self.proxy_overhead_seconds = self._histogram(
+            "proxy_overhead_seconds",
+            "The proxy's own share: request in to upstream, and answer back to the client.",
+            _FINE_BUCKETS,
+        )
+        streams = self._gauge("streams_open", "Watches, streams and upgrades under way.", "kind")
+        self._streams_open = _bind(streams.labels, STREAM_KINDS)
+        stream_duration = self._histogram(
+            "stream_duration_seconds",
+            "How long watches, streams and upgrades lasted.",
+            _STREAM_BUCKETS,
+            "kind",
+        )
+        self._stream_duration = _bind(stream_duration.labels, STREAM_KINDS)
+        transferred = self._counter(
+            "bytes_total", "Bytes received from clients and sent to them.", "direction"
+        )
+        self.bytes_received = transferred.labels("received")
+        self.bytes_sent = transferred.labels("sent")
+        self._refused_requests = self._counter(
+            "refused_requests_total", "Requests that the proxy itself answered, by why.", "reason"
+        )
+
+    def _upstream(self) -> None:
+        self.upstream_request_duration_seconds = self._histogram(
+            "upstream_request_duration_seconds",
+            "From the request being sent to the API server to the head of its answer.",
+            _REQUEST_BUCKETS,
+        )
+        self._upstream_errors = self._counter(
+            "upstream_errors_total", "Answers that the API server failed to give.", "reason"
+        )
+        self.upstream_truncated = self._upstream_errors.labels("truncated")
+        connections = self._gauge("upstream_connections", "Connections to the API server.", "state")
+        self.upstream_connections_idle = connections.labels("idle")
+        self.upstream_connections_active = connections.labels("active")
+        self.upstream_retries = self._counter(
+            "upstream_retries_total", "Requests that were sent to the API server a second time."
+        )
+        self.credential_expiry = self._gauge(
+            "credential_expiry_timestamp_seconds",
+            "When the proxy's own token for the API server expires; 0 if it does not say.",
+        )
+        self.credential_reloads = self._counter(
+            "credential_reloads_total", "Times that the proxy's own credential was read anew."
+        )
+
+    def _tokens(self) -> None:
+        self._token_results = self._counter(
+            "token_results_total", "What became of the tokens (or their absence).", "result"
+        )
+        self._token_valid = self._token_results.labels("valid")
+        self._token_validation = self._histogram(
+            "token_validation_seconds",
+            "Verifying a token that the cache did not hold.",
+            _FINE_BUCKETS,
+        )
+        lookups = self._counter(
+            "token_cache_lookups_total", "Look-ups of verified tokens.", "result"
+        )
+        self._cache_hit = lookups.labels("hit")
+        self._cache_miss = lookups.labels("miss")
+        self.token_cache_entries = self._gauge("token_cache_entries", "Verified tokens held.")
+
+    def _keys(self) -> None:
+        fetches = self._counter(
+            "jwks_fetches_total", "Fetches of issuers' key sets (discovery included).", "result"
+        )
+        self._fetches = _bind(fetches.labels, FETCH_RESULTS)
+        self._fetch_duration = self._histogram(
+            "jwks_fetch_seconds", "How long fetches of key sets took.", _FETCH_BUCKETS
+        )
+        self.jwks_last_success = self._gauge(
+            "jwks_last_success_timestamp_seconds",
+            "When keys were last fetched; of several issuers, the one for which it is longest ago.",
+        )
+        self.jwks_keys = self._gauge("jwks_keys", "Keys held, of all issuers.")
+
+    def _identity(self) -> None:
+        self._identity_refusals = self._counter(
+            "identity_refusals_total", "Identities that may not be asserted.", "reason"
+        )
+        self._groups_dropped = self._counter(
+            "groups_dropped_total", "Groups dropped because --groups-allow does not match them."
+        )
+        self._refused_headers = self._counter(
+            "refused_headers_total", "Attempts of a client to bring an identity along.", "header"
+        )
+        self.impersonation_forbidden = self._counter(
+            "impersonation_forbidden_total",
+            "Answers that say that the proxy's own account may not impersonate: RBAC is wrong.",
+        )
+
+    def _process(self) -> None:
+        self.serving_certificate_expiry = self._gauge(
+            "serving_certificate_expiry_timestamp_seconds",
+            "When the certificate that is served expires; 0 without TLS.",
+        )
+        self.event_loop_lag_seconds = self._histogram(
+            "event_loop_lag_seconds", "How late the event loop was for a timer.", _LAG_BUCKETS
+        )
+        self.connections_open = self._gauge("connections_open", "Connections of clients.")
+        self.connections = MirroredCounter(
+            f"{PREFIX}_connections", "Connections that were accepted from clients.", self.registry
+        )
+        self.log_lines_dropped = self._counter(
+            "log_lines_dropped_total", "Log lines lost because standard error did not take them."
+        )
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def _series_of(self, error: type[ProxyError]) -> list[Counter]:
+        """Create and return the children that one refusal of this class increments."""
+        series = [self._refused_requests.labels(error.label)]
+        if issubclass(error, TOKEN_ERRORS):
+            series.append(self._token_results.labels(error.label))
+        if issubclass(error, IdentityError):
+            series.append(
+                self._token_valid
+            )  # the token was; the identity in it may not be asserted
+            series.append(self._identity_refusals.labels(error.label))
+        if issubclass(error, UpstreamError | CredentialError):
+            series.append(self._upstream_errors.labels(error.label))
+        if error.label in _REFUSED_HEADERS:
+            series.append(self._refused_headers.labels(_REFUSED_HEADERS[error.label]))
+        return series
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"{PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(f"{PREFIX}_{name}", text, labels, registry=self.registry, buckets=buckets)
+
+
+_Child = TypeVar("_Child")
+_Value = TypeVar("_Value", bound=str)
+
+
+def _bind(labels: Callable[[str], _Child], values: Iterable[_Value]) -> dict[_Value, _Child]:
+    """Create the children of a closed set of label values, at zero."""
+    return {value: labels(value) for value in values}

@@ -1,0 +1,88 @@
+"""What becomes of each exchange outside of it: numbers, and one line in the log."""
+
+from __future__ import annotations
+
+import logging
+
+from proxy.errors import ProxyError
+from proxy.http.exchange import Exchange
+from proxy.observe.access_log import AccessLog, Entry, Identity
+from proxy.observe.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+
+
+class RequestObserver:
+    """Counts and logs exchanges; satisfies ``http.service.Observer``."""
+
+    def __init__(self, metrics: Metrics, access_log: AccessLog) -> None:
+        self._metrics = metrics
+        self._access_log = access_log
+
+    def begun(self, exchange: Exchange) -> None:
+        self._metrics.request_begun(exchange.kind)
+
+    def answered(self, exchange: Exchange) -> None:
+        metrics = self._metrics
+        metrics.request_answered(exchange.kind, exchange.answered_at - exchange.began_at)
+        metrics.upstream_request_duration_seconds.observe(exchange.answered_at - exchange.sent_at)
+        metrics.proxy_overhead_seconds.observe(exchange.sent_at - exchange.began_at)
+
+    def ended(self, exchange: Exchange) -> None:
+        metrics, answered_at = self._metrics, exchange.answered_at
+        answered_for = exchange.ended_at - answered_at if answered_at else None
+        metrics.request_ended(exchange.kind, exchange.status, answered_for)
+        metrics.bytes_received.inc(exchange.bytes_received)
+        metrics.bytes_sent.inc(exchange.bytes_sent)
+        if exchange.admission is not None:
+            metrics.token_accepted()
+        if exchange.error is not None:
+            metrics.refused(exchange.error)
+        if exchange.truncated:
+            metrics.upstream_truncated.inc()
+        if exchange.impersonation_forbidden:
+            metrics.impersonation_forbidden.inc()
+        self._access_log.write(_entry(exchange))
+
+    def unreadable(self, error: ProxyError, client: str) -> None:
+        self._metrics.request_begun("unary")
+        self._metrics.request_ended("unary", error.code, None)
+        self._metrics.refused(error)
+        _log.info(
+            "a request could not be read",
+            extra={"reason": error.label, "detail": error.detail, "client": client},
+        )
+
+    def retried(self) -> None:
+        self._metrics.upstream_retries.inc()
+
+
+def _outcome(exchange: Exchange) -> str:
+    """Say in a word what the status code does not."""
+    if exchange.truncated:
+        return "truncated"
+    if exchange.impersonation_forbidden:
+        return "impersonation_forbidden"
+    return "client_left" if exchange.client_left else ""
+
+
+def _entry(exchange: Exchange) -> Entry:
+    head = exchange.head
+    identity = exchange.admission.identity if exchange.admission else None
+    sent, answered = exchange.sent_at, exchange.answered_at
+    return Entry(
+        method=head.method,
+        target=head.target,
+        info=exchange.info,
+        kind=exchange.kind,
+        code=exchange.status,
+        outcome=_outcome(exchange),
+        client=exchange.client.address,
+        user_agent=head.header(b"user-agent"),
+        duration=exchange.ended_at - exchange.began_at,
+        upstream=answered - sent if sent and answered else None,
+        bytes_in=exchange.bytes_received,
+        bytes_out=exchange.bytes_sent,
+        identity=Identity(identity.username, identity.groups) if identity else None,
+        error=exchange.error,
+    )

@@ -1,0 +1,13 @@
+"""The version of what is running."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+
+def installed_version() -> str:
+    """Return the version of the installed distribution; a bare checkout has none."""
+    try:
+        return metadata.version("headlamp-auth-proxy")
+    except metadata.PackageNotFoundError:
+        return "0+checkout"

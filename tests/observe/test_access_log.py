@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from proxy import errors
+from proxy.observe.access_log import AccessLog, Entry, Identity
+from proxy.observe.log_writer import LogWriter
+from proxy.requestinfo import resolve
+from tests.observe.conftest import Reader
+
+TARGET = b"/api/v1/namespaces/n%61/pods/p/exec?command=cat&command=/secret&token=abc"
+ENTRY = Entry(
+    method=b"POST",
+    target=TARGET,
+    info=resolve(b"POST", TARGET),
+    kind="upgrade",
+    code=101,
+    client="127.0.0.1:50000",
+    user_agent=b"kubectl/v1.36",
+    duration=1.5,
+    upstream=0.0123456,
+    bytes_in=10,
+    bytes_out=20,
+    identity=Identity("alice@example.com", ("dev", "ops")),
+)
+
+
+class Lines:
+    def __init__(self, writer: LogWriter, reader: Reader) -> None:
+        self._log = AccessLog(writer)
+        self._reader = reader
+
+    def of(self, **changes: Any) -> dict[str, Any]:
+        """The one line that the entry above, so changed, leaves."""
+        self._log.write(dataclasses.replace(ENTRY, **changes))
+        (line,) = self._reader.finish()
+        fields = json.loads(line)
+        assert isinstance(fields, dict)
+        return fields
+
+
+@pytest.fixture
+def lines(writer: LogWriter, reader: Reader) -> Lines:
+    return Lines(writer, reader)
+
+
+def test_a_request_is_one_line(lines: Lines) -> None:
+    fields = lines.of()
+    assert len(fields.pop("ts")) == len("2026-01-01T00:00:00.000Z")
+    assert fields == {
+        "level": "info",
+        "event": "request",
+        "method": "POST",
+        "path": "/api/v1/namespaces/n%61/pods/p/exec",
+        "verb": "create",
+        "resource": "pods",
+        "subresource": "exec",
+        "namespace": "na",
+        "user": "alice@example.com",
+        "groups": ["dev", "ops"],
+        "code": 101,
+        "kind": "upgrade",
+        "duration_ms": 1500.0,
+        "upstream_ms": 12.346,
+        "bytes_in": 10,
+        "bytes_out": 20,
+        "client": "127.0.0.1:50000",
+        "user_agent": "kubectl/v1.36",
+    }
+
+
+def test_a_refusal_names_its_reason_and_what_the_operator_may_know(lines: Lines) -> None:
+    fields = lines.of(
+        target=b"/version",
+        info=resolve(b"POST", b"/version"),
+        code=401,
+        identity=None,
+        upstream=None,
+        user_agent=b"",
+        error=errors.AudienceMismatch("aud is 'other'"),
+    )
+    del fields["ts"], fields["duration_ms"]
+    assert fields == {
+        "level": "info",
+        "event": "request",
+        "method": "POST",
+        "path": "/version",
+        "verb": "post",
+        "code": 401,
+        "reason": "audience_mismatch",
+        "detail": "aud is 'other'",
+        "kind": "upgrade",
+        "bytes_in": 10,
+        "bytes_out": 20,
+        "client": "127.0.0.1:50000",
+    }
+
+
+def test_a_refusal_without_detail_has_none(lines: Lines) -> None:
+    fields = lines.of(error=errors.TokenMissing())
+    assert fields["reason"] == "token_missing"
+    assert "detail" not in fields
+
+
+def test_what_the_status_does_not_say_is_the_outcome(lines: Lines) -> None:
+    assert lines.of(outcome="truncated")["outcome"] == "truncated"
+
+
+def test_long_fields_are_cut(lines: Lines) -> None:
+    fields = lines.of(
+        target=b"/" + b"p" * 5000,
+        user_agent=b"u" * 5000,
+        identity=Identity("alice", tuple(f"g{number}" for number in range(100))),
+    )
+    assert fields["path"] == "/" + "p" * 1023
+    assert fields["user_agent"] == "u" * 256
+    assert fields["groups"] == [f"g{number}" for number in range(32)]
+
+
+def test_bytes_that_are_no_text_do_not_stop_a_line(lines: Lines) -> None:
+    fields = lines.of(target=b"/\xff", user_agent=b"\xfe\r\n", method=b"\xff")
+    assert fields["path"] == "/\ufffd"
+    assert fields["user_agent"] == "\ufffd\r\n"
+
+
+def test_a_token_in_the_path_is_masked(lines: Lines) -> None:
+    token = b"eyJhbGciOiJSUzI1NiJ9.eyJlbWFpbCI6ImFsaWNlIn0.c2lnbmF0dXJl"
+    assert lines.of(target=b"/login/" + token)["path"] == "/login/[redacted]"

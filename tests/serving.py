@@ -1,0 +1,164 @@
+"""The program itself, started as its user would start it, and what stands around it.
+
+``Serve`` runs ``headlamp-auth-proxy serve`` in a process of its own. ``issuer_in_thread`` keeps a
+``FakeIssuer`` (see there for what it fakes) answering while a test waits for a program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import ssl
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.issuer import FakeIssuer
+from tests.kubectl import kubeconfig
+from tests.process import Process, free_port
+
+START_TIMEOUT = 20.0  # seconds
+STOP_GRACE = 40.0  # seconds
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@contextlib.contextmanager
+def issuer_in_thread() -> Iterator[tuple[FakeIssuer, Run]]:
+    """Yield an issuer that answers from another thread, and how to await its coroutines there."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="issuer")
+    thread.start()
+
+    def run(coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, loop).result(START_TIMEOUT)
+
+    issuer = FakeIssuer()
+    try:
+        asyncio.run_coroutine_threadsafe(issuer.__aenter__(), loop).result(START_TIMEOUT)
+        yield issuer, run
+    finally:
+        run(issuer.__aexit__(None, None, None))
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+class Serve:
+    """A running proxy. ``flags`` are added to those for its own listeners and certificates."""
+
+    def __init__(self, folder: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.port, self.admin_port = free_port(), free_port()
+        self.url = f"https://127.0.0.1:{self.port}"
+        self.ca_file = folder / "trust" / "ca.crt"
+        self.log = folder / "serve.log"
+        self._argv = [
+            str(Path(sys.executable).parent / "headlamp-auth-proxy"),
+            "serve",
+            f"--listen=127.0.0.1:{self.port}",
+            f"--admin-listen=127.0.0.1:{self.admin_port}",
+            f"--trust-dir={folder / 'trust'}",
+            f"--cert-dir={folder / 'certs'}",
+            *flags,
+        ]
+        self._env = env
+        self._process: Process | None = None
+
+    def __enter__(self) -> Serve:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        self._process = Process(self._argv, self.log, env=self._env)
+        self.wait_until(lambda: self.probe("/livez")[0] == 200, "alive")
+
+    def stop(self) -> int | None:
+        """Stop with SIGTERM; return the exit status."""
+        process, self._process = self._process, None
+        return process.stop(STOP_GRACE) if process else None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def terminate(self) -> None:
+        """Send SIGTERM and do not wait."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Poll, for as long as the process lives and at most START_TIMEOUT."""
+        assert self._process is not None
+        deadline = time.monotonic() + START_TIMEOUT
+        while not condition():
+            self._process.raise_if_exited()
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not {what} in time\n{self._process.log_tail()}")
+            time.sleep(0.02)
+
+    def wait_ready(self) -> None:
+        self.wait_until(lambda: self.probe("/readyz")[0] == 200, "ready")
+
+    def probe(self, path: str) -> tuple[int, str]:
+        """Ask the admin listener; status 0 while there is none."""
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.admin_port}{path}", timeout=5
+            ) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, line_start: str) -> float:
+        """The value of the one sample whose line starts so, prefix left out."""
+        start = f"headlamp_auth_proxy_{line_start}"
+        lines = [x for x in self.probe("/metrics")[1].splitlines() if x.startswith(start)]
+        assert len(lines) == 1, f"{len(lines)} samples start with {start}"
+        return float(lines[0].rsplit(" ", 1)[1])
+
+    def get(
+        self, path: str, token: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """GET through the proxy; return the status and the JSON body."""
+        sent = dict(headers or {})
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        request = urllib.request.Request(self.url + path, headers=sent)
+        tls = ssl.create_default_context(cafile=str(self.ca_file))
+        try:
+            with urllib.request.urlopen(request, context=tls, timeout=30) as answer:
+                return answer.status, json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"{}")
+
+    def kubeconfig(self, name: str, token: str) -> Path:
+        """Write a kubeconfig for this proxy with a user's token."""
+        path = self.folder / f"{name}.kubeconfig"
+        path.write_text(kubeconfig(self.url, self.ca_file, {"token": token}))
+        return path
+
+    def logged(self) -> list[dict[str, Any]]:
+        """All log lines so far; each must be JSON."""
+        lines = self.log.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def requests(self) -> list[dict[str, Any]]:
+        return [line for line in self.logged() if line["event"] == "request"]
