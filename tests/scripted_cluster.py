@@ -8,7 +8,8 @@
         feed.end()
 
 It is no Kubernetes. There are no users but those that ``Impersonate-*`` names, nothing is checked
-and nothing is refused, save that only members of ``ADMINISTRATORS`` are told that they may write.
+and nothing is refused, save that only members of ``ADMINISTRATORS`` are told that they may do
+what they ask about.
 It knows discovery in its old form, one pod ``web`` in the namespace ``default`` (get, list, watch,
 log, exec: see ``scripted_exec``), configmaps that can be made, patched and deleted, and the
 reviews behind ``kubectl auth whoami`` and ``can-i``. All other paths are not found. There is no
@@ -220,9 +221,9 @@ class _Connection(socketserver.StreamRequestHandler):
             case _, "api", "v1", "namespaces", "default", "configmaps", *rest:
                 self._configmaps(request, rest)
             case "POST", "apis", "authentication.k8s.io", "v1", "selfsubjectreviews":
-                self._say(_who_asks(request), HTTPStatus.CREATED)
+                self._say(_self_subject_review(request), HTTPStatus.CREATED)
             case "POST", "apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews":
-                self._say(_what_is_allowed(request), HTTPStatus.CREATED)
+                self._say(_self_subject_access_review(request), HTTPStatus.CREATED)
             case _:
                 self._not_found(request)
 
@@ -313,19 +314,24 @@ def _status(outcome: str, **members: Any) -> dict[str, Any]:
     return {"kind": "Status", "apiVersion": "v1", "status": outcome} | members
 
 
-def _who_asks(request: Request) -> dict[str, Any]:
+def _self_subject_review(request: Request) -> dict[str, Any]:
     user = {
         "username": ",".join(request.values("Impersonate-User")),
         "groups": request.values("Impersonate-Group"),
     }
-    return request.json() | {"status": {"userInfo": user}}
+    return {
+        "kind": "SelfSubjectReview",
+        "apiVersion": "authentication.k8s.io/v1",
+        "status": {"userInfo": user},
+    }
 
 
-def _what_is_allowed(request: Request) -> dict[str, Any]:
-    review = request.json()
-    reads = review["spec"]["resourceAttributes"]["verb"] in {"get", "list", "watch"}
-    allowed = reads or ADMINISTRATORS in request.values("Impersonate-Group")
-    return review | {"status": {"allowed": allowed}}
+def _self_subject_access_review(request: Request) -> dict[str, Any]:
+    return {
+        "kind": "SelfSubjectAccessReview",
+        "apiVersion": "authorization.k8s.io/v1",
+        "status": {"allowed": ADMINISTRATORS in request.values("Impersonate-Group")},
+    }
 
 
 def _merged(target: Any, patch: Any) -> Any:

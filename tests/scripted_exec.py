@@ -19,7 +19,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from io import BufferedIOBase
+from typing import Final
 
 STDIN, STDOUT, STDERR, ERROR, CLOSE = 0, 1, 2, 3, 255  # channels of a WebSocket message
 
@@ -76,7 +77,7 @@ def websocket_accept(key: str) -> str:
     return base64.b64encode(hashlib.sha1(key.encode() + _ACCEPT_KEY).digest()).decode()
 
 
-def run_over_websocket(process: Process, reader: BinaryIO, writer: BinaryIO) -> None:
+def run_over_websocket(process: Process, reader: BufferedIOBase, writer: BufferedIOBase) -> None:
     """Run the process until its input ends, and take leave of the client."""
     if process.complaint:
         writer.write(_message(STDERR, process.complaint))
@@ -91,7 +92,7 @@ def run_over_websocket(process: Process, reader: BinaryIO, writer: BinaryIO) -> 
         pass
 
 
-def _messages(reader: BinaryIO, writer: BinaryIO) -> Iterator[bytes]:
+def _messages(reader: BufferedIOBase, writer: BufferedIOBase) -> Iterator[bytes]:
     """Yield whole messages until the client closes; answer pings on the way."""
     message = b""
     while head := reader.read(2):
@@ -108,7 +109,7 @@ def _messages(reader: BinaryIO, writer: BinaryIO) -> Iterator[bytes]:
                 message = b""
 
 
-def _unmasked(reader: BinaryIO, length: int) -> bytes:
+def _unmasked(reader: BufferedIOBase, length: int) -> bytes:
     size = length & 0x7F
     if size >= 126:
         size = int.from_bytes(reader.read(2 if size == 126 else 8))
@@ -133,7 +134,7 @@ def _websocket_frame(opcode: int, payload: bytes) -> bytes:
 # --- SPDY ----------------------------------------------------------------------------------------
 
 
-def run_over_spdy(process: Process, reader: BinaryIO, writer: BinaryIO) -> None:
+def run_over_spdy(process: Process, reader: BufferedIOBase, writer: BufferedIOBase) -> None:
     """Run the process until its input ends; return when the client has gone."""
     names = ["error", *(["stdin"] if process.has_stdin else []), "stdout", "stderr"]
     streams: dict[str, int] = {}

@@ -53,7 +53,10 @@ def issuer_in_thread() -> Iterator[tuple[FakeIssuer, Run]]:
 
 
 class Serve:
-    """A running proxy. ``flags`` are added to those for its own listeners and certificates."""
+    """A running proxy. ``flags`` are added to those for its own listeners and certificates.
+
+    A flag given here comes after, and so in place of, the one that would be set anyway.
+    """
 
     def __init__(self, folder: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
         self.folder = folder

@@ -131,11 +131,13 @@ def test_a_line_that_was_cut_off_does_not_spoil_the_next(
     monkeypatch.setattr(os, "write", full_after_five_bytes)
     writer.write("0123456789")
     assert drops.wait_for(1)
+    writer.write("x")
+    assert drops.wait_for(2)
     monkeypatch.undo()
     writer.write("next")
     writer.close()
     assert os.read(read_end, 100) == b"0123456789\nnext\n"
-    assert drops.count == 1
+    assert drops.count == 2
 
 
 def test_a_descriptor_that_somebody_made_non_blocking_still_takes_everything(

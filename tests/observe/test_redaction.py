@@ -44,6 +44,12 @@ def test_a_json_web_token_is_masked_wherever_it_stands(text: str) -> None:
     assert MASK in json.dumps(json.loads(line))
 
 
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS.keys())
+def test_a_token_is_known_by_its_header_alone(header: bytes) -> None:
+    token = f"{b64(header)}.{SIGNATURE}.{SIGNATURE}"
+    assert redact(json.dumps({"field": token})) == json.dumps({"field": MASK})
+
+
 @pytest.mark.parametrize("text", ["", "a ", "Authorization: ", "a\n", "b'"])
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  ", "Bearer\t", "Bearer%20"])
 @pytest.mark.parametrize("secret", ["x", "opaque-token/with+all~of.it==", "token-123", "tokens2"])
