@@ -78,6 +78,9 @@ def serve(config: Config) -> int:
     except StartError as error:
         sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
         return 2
+    except Exception as error:  # noqa: BLE001 - no traceback reaches a user
+        _log.critical("[unexpected] the proxy cannot go on", exc_info=error)
+        return 1
     finally:
         writer.close()
 
@@ -223,6 +226,7 @@ def _show(metrics: Metrics, parts: _Parts) -> None:
     metrics.token_cache_entries.set_function(lambda: len(parts.cache))
     metrics.jwks_last_success.set_function(lambda: parts.source.last_success)
     metrics.jwks_keys.set_function(lambda: len(keys.keys) if (keys := parts.source.keys) else 0)
+    metrics.credential_reloads.set_function(lambda: parts.credential.changes)
     metrics.credential_expiry.set_function(lambda: parts.credential.expires_at or 0.0)
 
 

@@ -58,7 +58,7 @@ def proxy(folder: Path, issuer: FakeIssuer, cluster: ScriptedCluster) -> Iterato
         "--oidc-issuer-url": issuer.url,
         "--oidc-client-id": issuer.client_id,
         "--oidc-ca-file": issuer.ca_file,
-        "--upstream": cluster.address,
+        "--upstream": cluster.url,
         "--upstream-ca-file": cluster.ca_file,
         "--upstream-token-file": token_file,
         "--allow-reserved-group": "system:authenticated",
@@ -130,19 +130,142 @@ def configmap(**data: str) -> str:
     return json.dumps({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": data})
 
 
-def lines(seen: list[Request], method: str) -> list[str]:
-    return [request.path for request in seen if request.method == method]
-
-
-def test_get_shows_the_pod(alice: Path, seen: list[Request]) -> None:
-    assert kubectl(alice, "get", "pods", "--output=name").stdout == "pod/web\n"
-    assert seen[-1].target == "/api/v1/namespaces/default/pods?limit=500"
-
-
-def test_the_whole_head_that_the_api_server_sees(
-    alice: Path, seen: list[Request], cluster: ScriptedCluster
-) -> None:
-    kubectl(alice, "get", "--raw=/api/v1/namespaces/default/pods/web")
+def test_the_whole_head_of_a_request_is_as_declared(alice: Path, seen: list[Request]) -> None:
+    kubectl(alice, "get", "--raw=/api/v1/namespaces/default/pods/web?a=%2F..//&b")
     (request,) = seen
-    version = json.loads(kubectl(alice, "version", "--client", "--output=json").stdout)
-    ...
+    request_line, _, fields = request.head.partition(b"\r\n")
+    assert request_line == b"GET /api/v1/namespaces/default/pods/web?a=%2F..//&b HTTP/1.1"
+
+
+def test_get_shows_the_pod(alice: Path) -> None:
+    assert kubectl(alice, "get", "pods", "--output=name").stdout == "pod/web\n"
+
+
+def test_each_event_of_a_watch_arrives_before_the_next_is_sent(
+    alice: Path, cluster: ScriptedCluster
+) -> None:
+    output = '--output=jsonpath={.type} {.object.metadata.labels.step}{"\\n"}'
+    watch = ("get", "pods", "--watch-only", "--output-watch-events", output)
+    with started(alice, *watch) as session:
+        feed = cluster.opened()
+        for kind, step in ("ADDED", "first"), ("MODIFIED", "second"), ("DELETED", "third"):
+            feed.event(kind, pod(step=step))
+            assert session.line() == f"{kind} {step}\n"
+        feed.end()
+        assert session.line() == ""
+        assert session.wait() == 0
+
+
+def test_a_configmap_is_applied_patched_and_deleted(alice: Path, cluster: ScriptedCluster) -> None:
+    apply = ("apply", "--validate=false", "--filename=-")
+    assert kubectl(alice, *apply, stdin=configmap(a="1", b="1")).stdout.endswith("created\n")
+    assert kubectl(alice, *apply, stdin=configmap(a="2")).stdout.endswith("configured\n")
+    assert cluster.configmaps["settings"]["data"] == {"a": "2"}
+
+    kubectl(alice, "patch", "configmap", "settings", "--type=merge", '--patch={"data":{"c":"3"}}')
+    assert cluster.configmaps["settings"]["data"] == {"a": "2", "c": "3"}
+
+    kubectl(alice, "delete", "configmap", "settings")
+    assert cluster.configmaps == {}
+
+
+def test_whoami_is_the_user_and_not_the_proxy(alice: Path) -> None:
+    review = json.loads(kubectl(alice, "auth", "whoami", "--output=json").stdout)
+    user = review["status"]["userInfo"]
+    assert user["username"] == ALICE
+    assert sorted(user["groups"]) == sorted([*ALICES_GROUPS, OWN_GROUP])
+
+
+def test_can_i_is_answered_for_the_users_groups(alice: Path) -> None:
+    assert kubectl(alice, "auth", "can-i", "delete", "pods").stdout == "yes\n"
+
+
+def test_logs_are_shown_whole(alice: Path) -> None:
+    assert kubectl(alice, "logs", "web").stdout == LOG.decode()
+
+
+def test_a_followed_log_arrives_line_by_line(alice: Path, cluster: ScriptedCluster) -> None:
+    with started(alice, "logs", "--follow", "web") as session:
+        feed = cluster.opened()
+        for line in "one\n", "two\n", "three\n":
+            feed.send(line.encode())
+            assert session.line() == line
+        feed.end()
+        assert session.line() == ""
+        assert session.wait() == 0
+
+
+@pytest.mark.parametrize(("websockets", "upgrade"), TRANSPORTS)
+@pytest.mark.parametrize("exit_code", [0, 3])
+def test_exec_carries_input_output_errors_and_the_exit_code(
+    alice: Path, seen: list[Request], websockets: str, upgrade: tuple[str, str], exit_code: int
+) -> None:
+    run = kubectl(
+        alice,
+        *("exec", "--stdin", "web", "--", "cat", str(exit_code), "careful\n"),
+        stdin="hello",
+        check=False,
+        env={"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": websockets},
+    )
+    assert run.stdout == "hello"
+    assert run.stderr.startswith("careful\n")
+    assert run.returncode == exit_code
+    assert (seen[-1].method, *seen[-1].values("Upgrade")) == upgrade
+    assert seen[-1].values("Connection") == ["Upgrade"]
+
+
+@pytest.mark.parametrize(("websockets", "upgrade"), TRANSPORTS)
+def test_exec_without_input_ends_by_itself(
+    alice: Path, seen: list[Request], websockets: str, upgrade: tuple[str, str]
+) -> None:
+    run = kubectl(
+        alice,
+        *("exec", "web", "--", "cat", "0", "done"),
+        env={"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": websockets},
+    )
+    assert (run.stdout, run.stderr) == ("", "done")
+    assert (seen[-1].method, *seen[-1].values("Upgrade")) == upgrade
+
+
+@pytest.mark.parametrize(("websockets", "upgrade"), TRANSPORTS)
+def test_a_megabyte_goes_through_exec_and_comes_back_unchanged(
+    alice: Path, seen: list[Request], websockets: str, upgrade: tuple[str, str]
+) -> None:
+    megabyte = random.Random(1).randbytes(1 << 19).hex()
+    run = kubectl(
+        alice,
+        *("exec", "--stdin", "web", "--", "cat", "0"),
+        stdin=megabyte,
+        env={"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": websockets},
+    )
+    assert run.stdout == megabyte
+    assert (seen[-1].method, *seen[-1].values("Upgrade")) == upgrade
+
+
+def test_a_bad_token_is_told_to_sign_in_and_nothing_is_forwarded(
+    proxy: Serve, issuer: FakeIssuer, seen: list[Request]
+) -> None:
+    expired = proxy.kubeconfig("expired", issuer.token(ALICE, age=3600))
+    run = kubectl(expired, "get", "pods", check=False)
+    assert run.returncode == 1
+    assert run.stderr == ""
+    assert seen == []
+
+
+def test_a_reserved_group_is_forbidden_and_nothing_is_forwarded(
+    proxy: Serve, issuer: FakeIssuer, seen: list[Request]
+) -> None:
+    master = proxy.kubeconfig("master", issuer.token(ALICE, ["system:masters"]))
+    run = kubectl(master, "get", "pods", check=False)
+    assert run.returncode == 1
+    assert run.stderr == ""
+    assert seen == []
+
+
+def test_kubectls_own_impersonation_is_forbidden_and_nothing_is_forwarded(
+    alice: Path, seen: list[Request]
+) -> None:
+    run = kubectl(alice, "get", "pods", "--as=bob@example.com", check=False)
+    assert run.returncode == 1
+    assert run.stderr == ""
+    assert seen == []

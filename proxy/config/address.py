@@ -90,6 +90,14 @@ def listen_address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def tcp_listen_address(text: str) -> Address:
+    """Parse a listen address that is not a unix socket; raises ValueError."""
+    address = listen_address(text)
+    if address.unix is not None:
+        raise ValueError("is a unix socket, which no probe can ask; write host:port or :port")
+    return address
+
+
 def check_host(host: str) -> None:
     """Raise ValueError unless ``host`` is an IP address (without brackets) or a DNS name."""
     if _ip(host) is None and (len(host) > 254 or not _NAME.fullmatch(host)):

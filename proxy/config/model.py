@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from proxy.config import values
-from proxy.config.address import Address, listen_address
+from proxy.config.address import Address, listen_address, tcp_listen_address
 from proxy.config.declaration import Setting, declared_settings, many, one
 from proxy.impersonation import RESERVED_PREFIXES
 
@@ -307,7 +307,7 @@ class Config:
         ADMIN,
         "ADDRESS",
         ":9090",
-        listen_address,
+        tcp_listen_address,
         "Where /metrics, /livez and /readyz are served; nothing is ever proxied here. Without a "
         "host: all addresses of both families.",
     )

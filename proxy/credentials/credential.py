@@ -36,6 +36,7 @@ class Credential(ABC):
     """
 
     def __init__(self, client_tls: ClientTLS) -> None:
+        self.changes = 0  # how often the token has changed since the first
         self._client_tls = client_tls
         self._line = b""
         self._failure = ""  # of the last look
@@ -142,6 +143,7 @@ class HeldCredential(Credential):
             return
         line = authorization(token)
         if line != self._line:
+            self.changes += bool(self._line)
             self._line, self._token_expires_at = line, token_expiry(token)
 
     def _judge(self, now: float) -> bytes:

@@ -25,7 +25,7 @@ _BACKLOG: Final = 128
 _SHUTDOWN: Final = 1.0  # seconds that a scrape under way may still take
 _FAMILY_MISSING: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
-_log = logging.getLogger("headlamp_auth_proxy.admin")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,8 +216,10 @@ class Metrics:
             "credential_expiry_timestamp_seconds",
             "When the proxy's own token for the API server expires; 0 if it does not say.",
         )
-        self.credential_reloads = self._counter(
-            "credential_reloads_total", "Times that the proxy's own credential was read anew."
+        self.credential_reloads = MirroredCounter(
+            f"{PREFIX}_credential_reloads",
+            "Times that the proxy's own token has changed.",
+            self.registry,
         )
 
     def _tokens(self) -> None:
@@ -291,9 +293,8 @@ class Metrics:
         if issubclass(error, TOKEN_ERRORS):
             series.append(self._token_results.labels(error.label))
         if issubclass(error, IdentityError):
-            series.append(
-                self._token_valid
-            )  # the token was; the identity in it may not be asserted
+            # The token was; the identity in it may not be asserted.
+            series.append(self._token_valid)
             series.append(self._identity_refusals.labels(error.label))
         if issubclass(error, UpstreamError | CredentialError):
             series.append(self._upstream_errors.labels(error.label))

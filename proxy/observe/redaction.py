@@ -16,7 +16,7 @@ MASK: Final = "[redacted]"
 # eyJ; a brace and a blank, line break or tab as eyA, ewo, ew0, ewk, which names may contain too, so
 # those count only where a word begins. The signature may be empty.
 _JWT: Final = re.compile(r"(?:eyJ|\be(?:yA|w[0ko]))[\w-]{10,}\.[\w-]{10,}(?:\.[\w-]*)+", re.ASCII)
-_JWT_STARTS: Final = ("eyJ", "eyA", "ew0", "ewk", "ewo")  # to look for first: ten times as quick
+_JWT_STARTS: Final = ("eyJ", "eyA", "ew0", "ewk", "ewo")  # looked for first, far quicker
 # 'Bearer' and what follows, in a header, a URL or an encoded line; but not our own "bearer token".
 _BEARER: Final = re.compile(
     r"(bearer(?:[ +]|%20|\\[nrt])+)(?!tokens?(?:[.,;:]?(?:\s|\"|\\|$)))[^\s\"\\]+", re.IGNORECASE

@@ -36,10 +36,10 @@ class RequestObserver:
         metrics.bytes_sent.inc(exchange.bytes_sent)
         if exchange.admission is not None:
             metrics.token_accepted()
-        if exchange.error is not None:
-            metrics.refused(exchange.error)
         if exchange.truncated:
             metrics.upstream_truncated.inc()
+        elif exchange.error is not None:
+            metrics.refused(exchange.error)
         if exchange.impersonation_forbidden:
             metrics.impersonation_forbidden.inc()
         self._access_log.write(_entry(exchange))

@@ -134,7 +134,7 @@ KUBECONFIG = {"/kc": "{}", "/ca": "", "/jwks": "{}"}
         (("--listen=127.0.0.1:9090",), "--admin-listen: is taken by --listen 127.0.0.1:9090"),
         (
             ("--listen=unix:/s", "--admin-listen=unix:/s"),
-            '--admin-listen "unix:/s" (flag): is taken by --listen unix:/s',
+            '--admin-listen "unix:/s" (flag): is a unix socket',
         ),
     ],
 )

@@ -11,7 +11,7 @@ import queue
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,11 +115,11 @@ class Stage:
         with _answer(self.cluster.port, tls, method, path, body, headers) as answer:
             yield answer
 
-    def request(self, *args: Any, **headers: str) -> Reply:
+    def request(self, *args: Any, **headers: Any) -> Reply:
         with self.open(*args, **headers) as answer:
             return Reply(answer.status, dict(answer.getheaders()), answer.read())
 
-    def direct(self, *args: Any, **headers: str) -> Reply:
+    def direct(self, *args: Any, **headers: Any) -> Reply:
         with self.open_direct(*args, **headers) as answer:
             return Reply(answer.status, dict(answer.getheaders()), answer.read())
 
@@ -319,7 +319,7 @@ def test_kubectl_watches(stage: Stage, namespace: str) -> None:
     )
     lines: queue.Queue[str] = queue.Queue()
     assert watch.stdout is not None
-    reader = threading.Thread(target=lambda: [lines.put(line) for line in watch.stdout or ()])
+    reader = threading.Thread(target=_feed, args=(watch.stdout, lines))
     reader.start()
     try:
         for n in range(3):
@@ -330,6 +330,11 @@ def test_kubectl_watches(stage: Stage, namespace: str) -> None:
         watch.wait()
         reader.join()
         watch.stdout.close()
+
+
+def _feed(output: Iterable[str], lines: queue.Queue[str]) -> None:
+    for line in output:
+        lines.put(line)
 
 
 def test_a_rotated_key_works_within_seconds(stage: Stage) -> None:

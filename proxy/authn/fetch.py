@@ -1,0 +1,155 @@
+"""Fetching one small document from an issuer, over HTTPS and nothing else.
+
+No redirect is followed and no proxy is taken from the environment; size and time are bounded.
+Whatever goes wrong is one kind of error, whose text names what an operator could change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from proxy.files import FollowedFile, SourceError
+
+FETCH_TIMEOUT: Final = 10.0  # seconds for one document, all of it
+MAX_DOCUMENT_BYTES: Final = 1 << 20
+USER_AGENT: Final = "headlamp-auth-proxy"
+
+FetchResult = Literal["success", "network", "http_error", "invalid"]
+
+_Errors = tuple[type[Exception], ...]
+
+_TRANSPORT_ERRORS: _Errors = (aiohttp.ClientError, OSError, EOFError, ValueError)
+
+
+class FetchError(Exception):
+    """A fetch failed; the message names what an operator could change."""
+
+    def __init__(self, result: FetchResult, message: str) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class Fetcher:
+    """Fetches from one issuer; ``proxy`` is an http:// or socks5h:// URL."""
+
+    def __init__(self, ca_file: Path | None, proxy: str | None) -> None:
+        self._ca = FollowedFile(ca_file, "--oidc-ca-file") if ca_file else None
+        self._proxy = proxy
+        self._transport_errors: _Errors = (*_TRANSPORT_ERRORS, *_socks_errors(proxy))
+        self._tls: tuple[bytes, ssl.SSLContext] | None = None  # CA bundle, and its context
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        try:
+            context = self._context()
+        except SourceError as error:
+            raise FetchError("network", str(error)) from error
+        async with aiohttp.ClientSession(
+            connector=_connector(context, self._proxy),
+            timeout=aiohttp.ClientTimeout(total=FETCH_TIMEOUT),
+            headers={"Accept": "application/json", "User-Agent": USER_AGENT},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        ) as session:
+            yield session
+
+    async def get(self, session: aiohttp.ClientSession, url: str) -> bytes:
+        """Return a document. Raises FetchError."""
+        http_proxy = self._proxy if _is_http(self._proxy) else None
+        try:
+            async with session.get(url, proxy=http_proxy, allow_redirects=False) as response:
+                _check_status(response.status, url)
+                return await _bounded(response.content, url)
+        except self._transport_errors as error:
+            raise FetchError("network", _explain(error, url)) from error
+
+    def _context(self) -> ssl.SSLContext:
+        bundle = self._ca.read() if self._ca else b""
+        if self._tls is None or self._tls[0] != bundle:
+            context = (
+                _trusting(bundle, self._ca.origin) if self._ca else ssl.create_default_context()
+            )
+            # Strictness is for certificates of our own making, not for other people's CAs.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            self._tls = bundle, context
+        return self._tls[1]
+
+
+def _trusting(bundle: bytes, origin: str) -> ssl.SSLContext:
+    """Trust the certificates of ``bundle`` alone; without any, that is nobody, not the system's."""
+    try:
+        return ssl.create_default_context(cadata=bundle.decode("ascii", "ignore") or "nobody")
+    except (ssl.SSLError, ValueError) as error:
+        raise SourceError(f"{origin} holds no PEM certificates") from error
+
+
+def _check_status(status: int, url: str) -> None:
+    if 300 <= status < 400:
+        problem = "redirects, which is not followed; see --oidc-discovery-url"
+        raise FetchError("http_error", f"{url} {problem}")
+    if status != 200:
+        raise FetchError("http_error", f"{url} answers {status}")
+
+
+def _explain(error: Exception, url: str) -> str:
+    """Return what went wrong on the way, and which flag might mend it."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
+            certificate_error = getattr(error, "certificate_error", error)
+            reason = getattr(certificate_error, "verify_message", "not valid")
+            return f"the certificate of {url} is refused ({reason}); see --oidc-ca-file"
+        case TimeoutError():
+            return (
+                f"{url} did not answer within {FETCH_TIMEOUT:g} s; is it reachable from here, "
+                "or through an --oidc-http-proxy?"
+            )
+        case aiohttp.ClientConnectorError():
+            return f"{url}: cannot connect ({error.strerror}); see --oidc-http-proxy"
+        case _:
+            return f"{url}: {str(error) or type(error).__name__}; see --oidc-http-proxy"
+
+
+def _is_http(proxy: str | None) -> bool:
+    return proxy is not None and proxy.startswith("http:")
+
+
+def _connector(context: ssl.SSLContext, proxy: str | None) -> aiohttp.BaseConnector:
+    if proxy is None or _is_http(proxy):
+        return aiohttp.TCPConnector(ssl=context)
+    from aiohttp_socks import ProxyConnector, ProxyType  # only who configures SOCKS pays for it
+
+    parts = urlsplit(proxy)
+    assert parts.hostname, "the configuration has checked it"
+    assert parts.port, "the configuration has checked it"
+    return ProxyConnector(
+        proxy_type=ProxyType.SOCKS5,
+        host=parts.hostname,
+        port=parts.port,
+        rdns=True,  # the h of socks5h: the proxy looks names up, since only it knows the tailnet
+        ssl=context,
+    )
+
+
+def _socks_errors(proxy: str | None) -> _Errors:
+    """Return the errors of aiohttp-socks, which belong to no tree, if that is what is used."""
+    if proxy is None or _is_http(proxy):
+        return ()
+    from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
+
+    return ProxyConnectionError, ProxyError, ProxyTimeoutError
+
+
+async def _bounded(content: aiohttp.StreamReader, url: str) -> bytes:
+    document = b""
+    async for part in content.iter_any():
+        document += part
+        if len(document) > MAX_DOCUMENT_BYTES:
+            raise FetchError("invalid", f"{url} is larger than {MAX_DOCUMENT_BYTES} bytes")
+    return document
