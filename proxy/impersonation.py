@@ -15,7 +15,6 @@ in RBAC, ``system:kube-controller-manager`` would pass, constrained impersonatio
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -113,7 +112,7 @@ def _malformed(name: str) -> str | None:
     return None
 
 
-_USER_LINE: Final = re.compile(rb"\r\nimpersonate-user: [^ \t\r]")
+_USER: Final = b"\r\nimpersonate-user: "
 
 
 def verify_outgoing(head: bytes, identity: Impersonation) -> None:
@@ -124,10 +123,14 @@ def verify_outgoing(head: bytes, identity: Impersonation) -> None:
     most one credential, and no second head hides inside.
     """
     lower = head.lower()
+    user = lower.find(_USER)
+    block = user + len(b"\r\n")
     ours = len(identity.groups) + 1
     if (
-        identity.header not in head
-        or len(_USER_LINE.findall(lower)) != 1
+        user < 0
+        or lower[user + len(_USER) : user + len(_USER) + 1] in b" \t\r"
+        or head[block : block + len(identity.header)] != identity.header
+        or lower.count(_USER) != 1
         or lower.count(b"\r\nimpersonate") != ours
         or lower.count(b"\r\nimpersonate-group: ") != ours - 1
         or ours < 2

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
+import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+import aiohttp
 import pytest
 
-from tests.issuer import FakeIssuer
+from tests.issuer import FakeIssuer, b64url
 from tests.kubectl import PATIENCE, find_kubectl, kubectl
-from tests.scripted_cluster import ADMINISTRATORS, LOG, Request, ScriptedCluster, pod
+from tests.scripted_cluster import ADMINISTRATORS, LOG, ScriptedCluster, pod
+from tests.scripted_exec import STDIN, STDOUT
+from tests.scripted_server import Request
 from tests.serving import Serve, issuer_in_thread
 
 PROXY_TOKEN = "the-proxy-itself"
@@ -27,10 +31,10 @@ OWN_GROUP = "headlamp-auth-proxy:authenticated"
 ALICE = "alice@example.com"
 ALICES_GROUPS = [ADMINISTRATORS, "tag:k8s-dev"]
 
-TRANSPORTS = [
-    pytest.param("true", ("GET", "websocket"), id="websocket"),
-    pytest.param("false", ("POST", "SPDY/3.1"), id="spdy"),
-]
+TRANSPORTS = {
+    "websocket": {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "true"},
+    "SPDY/3.1": {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +106,11 @@ class Session:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
+    def say(self, words: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(words)
+        self._process.stdin.flush()
+
     def line(self) -> str:
         """The next line of its output; an empty one where it has ended."""
         assert self._process.stdout is not None
@@ -112,10 +121,22 @@ class Session:
 
 
 @contextlib.contextmanager
-def started(kubeconfig: Path, *args: str) -> Iterator[Session]:
+def started(
+    kubeconfig: Path, *args: str, env: Mapping[str, str] | None = None
+) -> Iterator[Session]:
     """Start kubectl, and end it in any case: after PATIENCE, so that no read waits for ever."""
-    command = [find_kubectl(), f"--kubeconfig={kubeconfig}", *args]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [
+            find_kubectl(),
+            f"--kubeconfig={kubeconfig}",
+            f"--cache-dir={kubeconfig.parent / 'kubectl-cache'}",
+            *args,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(env or {})},
+    ) as process:
         timer = threading.Timer(PATIENCE, process.kill)
         timer.start()
         try:
@@ -130,11 +151,27 @@ def configmap(**data: str) -> str:
     return json.dumps({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": data})
 
 
-def test_the_whole_head_of_a_request_is_as_declared(alice: Path, seen: list[Request]) -> None:
-    kubectl(alice, "get", "--raw=/api/v1/namespaces/default/pods/web?a=%2F..//&b")
+def test_the_whole_head_of_a_request_is_as_it_should_be(
+    alice: Path, cluster: ScriptedCluster, seen: list[Request]
+) -> None:
+    kubectl(alice, "get", "--raw=/api/v1/namespaces/default/pods/web?pretty=true")
     (request,) = seen
-    request_line, _, fields = request.head.partition(b"\r\n")
-    assert request_line == b"GET /api/v1/namespaces/default/pods/web?a=%2F..//&b HTTP/1.1"
+    (user_agent,) = request.values("User-Agent")
+    (session,) = request.values("Kubectl-Session")
+    assert user_agent.startswith("kubectl/")
+    expected = [
+        "GET /api/v1/namespaces/default/pods/web?pretty=true HTTP/1.1",
+        f"Host: {cluster.url.removeprefix('https://')}",
+        f"Authorization: Bearer {PROXY_TOKEN}",
+        f"Impersonate-User: {ALICE}",
+        *(f"Impersonate-Group: {group}" for group in [*ALICES_GROUPS, OWN_GROUP]),
+        f"User-Agent: {user_agent}",
+        "Accept: application/json, */*",
+        "Kubectl-Command: kubectl get",
+        f"Kubectl-Session: {session}",
+        "Accept-Encoding: gzip",
+    ]
+    assert request.head.decode() == "\r\n".join([*expected, "", ""])
 
 
 def test_get_shows_the_pod(alice: Path) -> None:
@@ -195,60 +232,101 @@ def test_a_followed_log_arrives_line_by_line(alice: Path, cluster: ScriptedClust
         assert session.wait() == 0
 
 
-@pytest.mark.parametrize(("websockets", "upgrade"), TRANSPORTS)
 @pytest.mark.parametrize("exit_code", [0, 3])
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_exec_carries_input_output_errors_and_the_exit_code(
-    alice: Path, seen: list[Request], websockets: str, upgrade: tuple[str, str], exit_code: int
+    alice: Path, seen: list[Request], transport: str, exit_code: int
 ) -> None:
     run = kubectl(
         alice,
         *("exec", "--stdin", "web", "--", "cat", str(exit_code), "careful\n"),
         stdin="hello",
         check=False,
-        env={"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": websockets},
+        env=TRANSPORTS[transport],
     )
     assert run.stdout == "hello"
     assert run.stderr.startswith("careful\n")
     assert run.returncode == exit_code
-    assert (seen[-1].method, *seen[-1].values("Upgrade")) == upgrade
     assert seen[-1].values("Connection") == ["Upgrade"]
+    assert seen[-1].values("Upgrade") == [transport]
 
 
-@pytest.mark.parametrize(("websockets", "upgrade"), TRANSPORTS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_exec_without_input_ends_by_itself(
-    alice: Path, seen: list[Request], websockets: str, upgrade: tuple[str, str]
+    alice: Path, seen: list[Request], transport: str
 ) -> None:
-    run = kubectl(
-        alice,
-        *("exec", "web", "--", "cat", "0", "done"),
-        env={"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": websockets},
-    )
+    run = kubectl(alice, "exec", "web", "--", "cat", "0", "done", env=TRANSPORTS[transport])
     assert (run.stdout, run.stderr) == ("", "done")
-    assert (seen[-1].method, *seen[-1].values("Upgrade")) == upgrade
+    assert seen[-1].values("Upgrade") == [transport]
 
 
-@pytest.mark.parametrize(("websockets", "upgrade"), TRANSPORTS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_exec_answers_while_its_input_is_still_open(alice: Path, transport: str) -> None:
+    command = ("exec", "--stdin", "web", "--", "cat", "0")
+    with started(alice, *command, env=TRANSPORTS[transport]) as session:
+        for words in "one\n", "two\n":
+            session.say(words)
+            assert session.line() == words
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_megabyte_goes_through_exec_and_comes_back_unchanged(
-    alice: Path, seen: list[Request], websockets: str, upgrade: tuple[str, str]
+    alice: Path, seen: list[Request], transport: str
 ) -> None:
     megabyte = random.Random(1).randbytes(1 << 19).hex()
-    run = kubectl(
-        alice,
-        *("exec", "--stdin", "web", "--", "cat", "0"),
-        stdin=megabyte,
-        env={"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": websockets},
-    )
+    command = ("exec", "--stdin", "web", "--", "cat", "0")
+    run = kubectl(alice, *command, stdin=megabyte, env=TRANSPORTS[transport])
     assert run.stdout == megabyte
-    assert (seen[-1].method, *seen[-1].values("Upgrade")) == upgrade
+    assert seen[-1].values("Upgrade") == [transport]
 
 
-def test_a_bad_token_is_told_to_sign_in_and_nothing_is_forwarded(
+async def test_a_browsers_terminal_sends_its_token_as_a_subprotocol(
+    proxy: Serve, alices_token: str, seen: list[Request]
+) -> None:
+    """As Headlamp opens it: the oldest protocols, and headers that only a browser would send."""
+    bearer = f"base64url.bearer.authorization.k8s.io.{b64url(alices_token.encode())}"
+    tls = ssl.create_default_context(cafile=str(proxy.ca_file))
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE)) as session,
+        session.ws_connect(
+            f"{proxy.url}/api/v1/namespaces/default/pods/web/exec?command=cat&command=0&stdin=true",
+            protocols=[bearer, "v4.channel.k8s.io", "channel.k8s.io"],
+            headers={
+                "Cookie": "headlamp-auth-main.0=secret",
+                "Forwarded": "for=192.0.2.1",
+                "X-Forwarded-For": "192.0.2.1",
+                "X-Forwarded-Host": "headlamp.example.com",
+            },
+            ssl=tls,
+        ) as terminal,
+    ):
+        assert terminal.protocol == "v4.channel.k8s.io"
+        await terminal.send_bytes(bytes([STDIN]) + b"hello")
+        assert await terminal.receive_bytes() == bytes([STDOUT]) + b"hello"
+    (offered,) = seen[-1].values("Sec-WebSocket-Protocol")
+    assert [name.strip() for name in offered.split(",")] == ["v4.channel.k8s.io", "channel.k8s.io"]
+
+
+def test_a_bad_token_is_told_why_and_nothing_is_forwarded(
     proxy: Serve, issuer: FakeIssuer, seen: list[Request]
 ) -> None:
     expired = proxy.kubeconfig("expired", issuer.token(ALICE, age=3600))
-    run = kubectl(expired, "get", "pods", check=False)
-    assert run.returncode == 1
-    assert run.stderr == ""
+    run = kubectl(expired, "logs", "web", check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == (
+        "error: You must be logged in to the server (The token has expired. Sign in again.)\n"
+    )
+    assert seen == []
+
+
+def test_a_first_command_with_a_bad_token_ends_in_the_advice_to_log_in(
+    proxy: Serve, issuer: FakeIssuer, seen: list[Request], tmp_path: Path
+) -> None:
+    """Of an error during discovery, client-go shows no message, only what it makes of a 401."""
+    expired = proxy.kubeconfig("newcomer", issuer.token(ALICE, age=3600))
+    run = kubectl(expired, "get", "pods", f"--cache-dir={tmp_path}", check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.splitlines()[-1].startswith("error: You must be logged in to the server")
     assert seen == []
 
 
@@ -256,16 +334,22 @@ def test_a_reserved_group_is_forbidden_and_nothing_is_forwarded(
     proxy: Serve, issuer: FakeIssuer, seen: list[Request]
 ) -> None:
     master = proxy.kubeconfig("master", issuer.token(ALICE, ["system:masters"]))
-    run = kubectl(master, "get", "pods", check=False)
-    assert run.returncode == 1
-    assert run.stderr == ""
+    run = kubectl(master, "logs", "web", check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == (
+        "Error from server (Forbidden): "
+        "A group in the token is reserved for the cluster or for this proxy.\n"
+    )
     assert seen == []
 
 
-def test_kubectls_own_impersonation_is_forbidden_and_nothing_is_forwarded(
+def test_impersonating_somebody_else_is_forbidden_and_nothing_is_forwarded(
     alice: Path, seen: list[Request]
 ) -> None:
-    run = kubectl(alice, "get", "pods", "--as=bob@example.com", check=False)
-    assert run.returncode == 1
-    assert run.stderr == ""
+    run = kubectl(alice, "logs", "web", "--as=bob@example.com", check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == (
+        "Error from server (Forbidden): "
+        "Impersonation headers are not accepted here; leave out --as and --as-group.\n"
+    )
     assert seen == []

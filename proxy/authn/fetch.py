@@ -100,11 +100,10 @@ def _check_status(status: int, url: str) -> None:
 
 def _explain(error: Exception, url: str) -> str:
     """Return what went wrong on the way, and which flag might mend it."""
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        reason = error.__cause__.verify_message
+        return f"the certificate of {url} is refused ({reason}); see --oidc-ca-file"
     match error:
-        case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
-            certificate_error = getattr(error, "certificate_error", error)
-            reason = getattr(certificate_error, "verify_message", "not valid")
-            return f"the certificate of {url} is refused ({reason}); see --oidc-ca-file"
         case TimeoutError():
             return (
                 f"{url} did not answer within {FETCH_TIMEOUT:g} s; is it reachable from here, "

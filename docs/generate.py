@@ -1,0 +1,65 @@
+"""Writes the tables of the documentation from the code, so that neither can be wrong alone.
+
+    make docs                              # writes
+    python -m docs.generate --check        # says which files are stale, and fails
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in any Markdown file listed here.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from proxy.config.usage import flags_markdown
+from proxy.errors import every_error
+from proxy.observe.metrics_markdown import metrics_markdown
+
+ROOT: Final = Path(__file__).parents[1]
+FILES: Final = ("docs/configuration.md", "docs/errors.md", "docs/metrics.md")
+_TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n)(?:.*?)(<!-- end -->)", re.DOTALL)
+
+
+def errors_markdown() -> str:
+    rows = ["| label | status | reason | message |", "|---|---|---|---|"]
+    rows += [f"| `{e.label}` | {e.code} | {e.reason} | {e.message} |" for e in every_error()]
+    return "\n".join(rows)
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "errors": errors_markdown,
+    "flags": flags_markdown,
+    "metrics": metrics_markdown,
+}
+
+
+def generated(text: str) -> str:
+    """Return ``text`` with every table in it as the code has it now."""
+
+    def table(found: re.Match[str]) -> str:
+        return f"{found[1]}\n{TABLES[found[2]]().strip()}\n\n{found[3]}"
+
+    return _TABLE.sub(table, text)
+
+
+def stale() -> list[Path]:
+    """Return the files whose tables are not what the code says."""
+    paths = [ROOT / name for name in FILES]
+    return [path for path in paths if generated(path.read_text()) != path.read_text()]
+
+
+def main() -> int:
+    found = stale()
+    if "--check" in sys.argv[1:]:
+        sys.stderr.write("".join(f"{path} is stale; run `make docs`\n" for path in found))
+        return 1 if found else 0
+    for path in found:
+        path.write_text(generated(path.read_text()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
