@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-real check format lock bench clean
+.PHONY: help install test test-real check format docs bench lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ check: $(VENV)/developer ## Check format, lint and types
 format: $(VENV)/developer ## Format the code and mend what the linter can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: $(VENV)/developer ## Write the documentation's tables from the code
+	$(BIN)/python -m docs.generate
 
 bench: $(VENV)/developer ## Measure beside nginx (needs nginx and wrk)
 	$(BIN)/python -m bench.run

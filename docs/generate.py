@@ -3,7 +3,7 @@
     make docs                              # writes
     python -m docs.generate --check        # says which files are stale, and fails
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in any Markdown file listed here.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in the files listed here.
 """
 
 from __future__ import annotations
