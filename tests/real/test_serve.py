@@ -1,6 +1,7 @@
 """The main job, on a real kube-apiserver: a user's token becomes ordinary RBAC.
 
-The proxy's service account may do nothing but impersonate the people and groups named here.
+The proxy's service account has the rights of deploy/rbac.yaml: it may impersonate the people and
+groups that are named there, and nothing else.
 """
 
 from __future__ import annotations
@@ -25,33 +26,12 @@ from tests.real.cluster import Cluster
 from tests.serving import Run, Serve, issuer_in_thread
 
 OWN_GROUP = "headlamp-auth-proxy:authenticated"
-ACCOUNT = "system:serviceaccount:headlamp:headlamp"
-ALICE, BOB, CAROL, MALLORY = (f"{n}@example.com" for n in ("alice", "bob", "carol", "mallory"))
+ACCOUNT = "system:serviceaccount:headlamp:headlamp-auth-proxy"
+ALICE, BOB, MALLORY = (f"{n}@example.com" for n in ("alice", "bob", "mallory"))
+GROUP = "k8s-viewers"
 
-RBAC = f"""
-apiVersion: v1
-kind: Namespace
-metadata: {{name: headlamp}}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {{name: headlamp, namespace: headlamp}}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {{name: headlamp-auth-proxy}}
-rules:
-  - {{apiGroups: [""], resources: [users], verbs: [impersonate],
-      resourceNames: ["{ALICE}", "{BOB}", "{CAROL}"]}}
-  - {{apiGroups: [""], resources: [groups], verbs: [impersonate],
-      resourceNames: ["k8s-editors", "{OWN_GROUP}"]}}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {{name: headlamp-auth-proxy}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: headlamp-auth-proxy}}
-subjects: [{{kind: ServiceAccount, name: headlamp, namespace: headlamp}}]
----
+SHIPPED = Path(__file__).parents[2] / "deploy" / "rbac.yaml"
+PEOPLE = f"""
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {{name: alice-is-admin}}
@@ -60,14 +40,14 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {ALICE}}}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
-metadata: {{name: editor}}
+metadata: {{name: configmaps}}
 rules: [{{apiGroups: [""], resources: [configmaps], verbs: ["*"]}}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
-metadata: {{name: editors-edit}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: editor}}
-subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: Group, name: k8s-editors}}]
+metadata: {{name: a-group-may-edit}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: configmaps}}
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: Group, name: {GROUP}}}]
 """
 
 
@@ -143,9 +123,11 @@ def _answer(
 @pytest.fixture(scope="module")
 def stage(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("serve")
-    cluster.apply(RBAC)
+    cluster.kubectl("create", "namespace", "headlamp")
+    cluster.apply(SHIPPED.read_text())
+    cluster.apply(PEOPLE)
     token_file = folder / "token"
-    token_file.write_text(cluster.service_account_token("headlamp", "headlamp"))
+    token_file.write_text(cluster.service_account_token("headlamp", "headlamp-auth-proxy"))
     with issuer_in_thread() as (issuer, run):
         serve = Serve(
             folder,
@@ -162,10 +144,10 @@ def stage(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def test_the_api_server_sees_the_user_the_groups_and_our_own_group(stage: Stage) -> None:
-    run = stage.kubectl(ALICE, "auth", "whoami", "-ojson", groups=["k8s-editors"])
+    run = stage.kubectl(ALICE, "auth", "whoami", "-ojson", groups=[GROUP])
     user = json.loads(run.stdout)["status"]["userInfo"]
     assert user["username"] == ALICE
-    assert user["groups"] == ["k8s-editors", OWN_GROUP, "system:authenticated"]
+    assert user["groups"] == [GROUP, OWN_GROUP, "system:authenticated"]
 
 
 def test_rbac_by_user(stage: Stage, namespace: str) -> None:
@@ -175,17 +157,16 @@ def test_rbac_by_user(stage: Stage, namespace: str) -> None:
 
 
 def test_rbac_by_group(stage: Stage, namespace: str) -> None:
-    editors = ["k8s-editors"]
     arguments = ("-n", namespace, "create", "configmap", "b", "--from-literal=k=v")
-    stage.kubectl(BOB, *arguments, groups=editors)
-    denied = stage.kubectl(BOB, "-n", namespace, "get", "secrets", groups=editors, check=False)
+    stage.kubectl(BOB, *arguments, groups=[GROUP])
+    denied = stage.kubectl(BOB, "-n", namespace, "get", "secrets", groups=[GROUP], check=False)
     assert denied.returncode != 0
     assert f'User "{BOB}" cannot list resource "secrets"' in denied.stderr
 
 
 def test_without_a_binding_a_user_is_told_so_by_the_api_server(stage: Stage) -> None:
-    denied = stage.kubectl(CAROL, "get", "pods", "-A", check=False)
-    assert f'pods is forbidden: User "{CAROL}" cannot list resource "pods"' in denied.stderr
+    denied = stage.kubectl(BOB, "get", "pods", "-A", check=False)
+    assert f'pods is forbidden: User "{BOB}" cannot list resource "pods"' in denied.stderr
 
 
 def test_whom_our_account_may_not_impersonate_is_our_rbacs_fault_and_seen_as_such(
@@ -358,7 +339,7 @@ def test_our_own_token_is_followed_as_it_rotates(stage: Stage) -> None:
     original = stage.token_file.read_text()
     stage.cluster.kubectl("-n", "headlamp", "create", "secret", "generic", "leash")
     bound = stage.cluster.kubectl(
-        *("-n", "headlamp", "create", "token", "headlamp"),
+        *("-n", "headlamp", "create", "token", "headlamp-auth-proxy"),
         *("--bound-object-kind=Secret", "--bound-object-name=leash"),
     ).stdout.strip()
     try:
