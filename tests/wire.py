@@ -154,6 +154,7 @@ class Upstream:
             server.close()
             for peer in upstream._peers:
                 await peer.gone()
+            await server.wait_closed()
 
     async def connection(self) -> Peer:
         """The next connection that the proxy has made."""

@@ -40,8 +40,7 @@ _HASHES: Mapping[str, Callable[[], hashes.HashAlgorithm]] = {
     "384": hashes.SHA384,
     "512": hashes.SHA512,
 }
-_CURVES = {"P-256": "secp256r1", "P-384": "secp384r1", "P-521": "secp521r1"}  # JWK's name: SEC's
-_CURVE_OF = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
+_CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 
 
 class InvalidKeySet(Exception):
@@ -119,13 +118,10 @@ def _public_key(entry: Mapping[str, Any]) -> PublicKey | None:
         if entry.get("kty") == "RSA" and _all_base64url(entry, "n", "e"):
             key = RSAAlgorithm.from_jwk(dict(entry))
             return key if isinstance(key, rsa.RSAPublicKey) and key.key_size in RSA_BITS else None
-        if (
-            entry.get("kty") == "EC"
-            and entry.get("crv") in _CURVES
-            and _all_base64url(entry, "x", "y")
-        ):
+        if entry.get("kty") == "EC" and _all_base64url(entry, "x", "y"):
             point = ECAlgorithm.from_jwk(dict(entry))
-            return point if isinstance(point, ec.EllipticCurvePublicKey) else None
+            if isinstance(point, ec.EllipticCurvePublicKey):
+                return point if point.curve.name in _CURVES.values() else None
     except (InvalidKeyError, ValueError):  # ValueError: not a point of the curve, an even exponent
         return None
     return None
@@ -155,7 +151,7 @@ def _verify_ecdsa(
 ) -> None:
     """Verify r and s, each as long as the curve's field and side by side (RFC 7518 section 3.4)."""
     length = (key.curve.key_size + 7) // 8
-    if key.curve.name != _CURVE_OF.get(algorithm) or len(signature) != 2 * length:
+    if key.curve.name != _CURVES.get(algorithm) or len(signature) != 2 * length:
         raise InvalidSignature
     r, s = (int.from_bytes(half, "big") for half in (signature[:length], signature[length:]))
     key.verify(utils.encode_dss_signature(r, s), message, ec.ECDSA(digest))

@@ -210,11 +210,11 @@ class Exchange:
 
     def pause_response(self) -> None:
         if self._upstream is not None:
-            self._upstream.transport.pause_reading()
+            self._upstream.pause()
 
     def resume_response(self) -> None:
         if self._upstream is not None:
-            self._upstream.transport.resume_reading()
+            self._upstream.resume()
 
     def response_interim(self, head: ResponseHead) -> None:
         if head.status != 100 and self.head.http11:

@@ -124,6 +124,8 @@ class ClientConnection(asyncio.Protocol):
         self.address = peer[0] if isinstance(peer, tuple) else "unix"
         self._listener.joined(self)
         self.timer.set(IDLE_TIMEOUT)
+        if self.draining:  # it was still shaking hands when the listener closed
+            self.close_if_idle()
 
     def data_received(self, data: bytes) -> None:
         if self._tunnel is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Tunnel:
     """Joins a client and an upstream connection; ends the exchange that it grew from."""
 
-    __slots__ = ("_client", "_exchange", "_upstream")
+    __slots__ = ("_client", "_ended", "_exchange", "_upstream")
 
     def __init__(
         self, exchange: Exchange, client: ClientConnection, upstream: UpstreamConnection
@@ -25,6 +25,7 @@ class Tunnel:
         self._exchange = exchange
         self._client = client
         self._upstream = upstream
+        self._ended = False
         upstream.join(self)
 
     def client_data(self, data: bytes) -> None:
@@ -36,12 +37,16 @@ class Tunnel:
         self._client.send(data)
 
     def client_lost(self) -> None:
-        self._exchange.client_left = True
-        self._upstream.transport.close()
-        self._exchange.tunnel_ended()
+        if not self._ended:
+            self._ended = True
+            self._exchange.client_left = True
+            self._upstream.transport.close()
+            self._exchange.tunnel_ended()
 
     def upstream_lost(self) -> None:
-        self._exchange.tunnel_ended()
+        if not self._ended:
+            self._ended = True
+            self._exchange.tunnel_ended()
 
     def pause_client(self) -> None:
         self._client.transport.pause_reading()
@@ -50,7 +55,7 @@ class Tunnel:
         self._client.transport.resume_reading()
 
     def pause_upstream(self) -> None:
-        self._upstream.transport.pause_reading()
+        self._upstream.pause()
 
     def resume_upstream(self) -> None:
-        self._upstream.transport.resume_reading()
+        self._upstream.resume()

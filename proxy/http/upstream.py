@@ -62,6 +62,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_clean",
         "_keep_alive",
         "_on_lost",
+        "_paused",
         "_tunnel",
         "heard",
         "idle_since",
@@ -83,7 +84,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._body: Body | None = None  # None until the final head has come
         self._keep_alive = False
         self._tunnel: Tunnel | None = None
-        self._clean = False
+        self._clean = self._paused = False
 
     def begin(self, owner: Owner, data: bytes) -> None:
         """Give the connection to ``owner`` and send its request."""
@@ -98,10 +99,30 @@ class UpstreamConnection(asyncio.Protocol):
         self._tunnel = tunnel
 
     def release(self) -> bool:
-        """Take the connection from its owner; return whether it may serve another exchange."""
+        """Take the connection from its owner; return whether it may serve another exchange.
+
+        It may not if something came behind the answer, or if the answer came before the request
+        had left.
+        """
         self.owner = None
         self.reused = True
-        return self._keep_alive and not self._buffer and not self.transport.is_closing()
+        self.resume()
+        return (
+            self._keep_alive
+            and not self._buffer
+            and not self.transport.is_closing()
+            and not self.transport.get_write_buffer_size()
+        )
+
+    def pause(self) -> None:
+        """Stop reading: nobody takes what comes."""
+        self._paused = True
+        self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
 
     def abandon(self) -> None:
         """Take the connection from its owner and end it at once, whatever is still to come."""

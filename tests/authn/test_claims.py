@@ -49,8 +49,10 @@ def test_a_time_that_go_could_not_hold_is_beyond_the_last_second(number: str) ->
 @pytest.mark.parametrize("name", ["exp", "iat", "nbf"])
 @pytest.mark.parametrize(
     "value",
-    ['"x"', '""', '" 1"', '"1 "', '"+1"', '"01"', '"0x1"', '"1_0"', '"٣"', '"NaN"', '"1e999"']
-    + ["true", "[]", "{}", "1e999", "-1e999", "9" * 4000],
+    [
+        *['"x"', '""', '" 1"', '"1 "', '"+1"', '"01"', '"0x1"', '"1_0"', '"٣"', '"NaN"', '"1e999"'],
+        *["true", "[]", "{}", "1e999", "-1e999", "9" * 4000],
+    ],
     ids=lambda value: value[:10],
 )
 def test_any_other_time_spoils_the_token(name: str, value: str) -> None:
@@ -93,7 +95,7 @@ def test_an_audience_of_another_type_spoils_the_token(value: str) -> None:
         read(f'{{"aud":{value}}}')
 
 
-@pytest.mark.parametrize("name", ["iss", "sub", "nonce", "at_hash", "SUB", "ſub"])
+@pytest.mark.parametrize("name", ["iss", "sub", "nonce", "at_hash", "SUB", "\u017fub"])
 @pytest.mark.parametrize("value", ["5", "[]", "{}", "true"])
 def test_strings_must_be_strings_even_if_nobody_asks_for_them(name: str, value: str) -> None:
     with pytest.raises(errors.ClaimMalformed):
@@ -102,7 +104,11 @@ def test_strings_must_be_strings_even_if_nobody_asks_for_them(name: str, value: 
 
 @pytest.mark.parametrize(
     ("payload", "issuer"),
-    [('{"iss":"a","ISS":"b"}', "b"), ('{"iss":"a","iſſ":null}', "a"), ('{"iss":null}', "")],
+    [
+        ('{"iss":"a","ISS":"b"}', "b"),
+        ('{"iss":"a","i\u017f\u017f":null}', "a"),
+        ('{"iss":null}', ""),
+    ],
 )
 def test_the_last_issuer_wins_and_null_changes_nothing(payload: str, issuer: str) -> None:
     assert read(payload).issuer == issuer

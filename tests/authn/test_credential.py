@@ -85,8 +85,8 @@ def test_a_token_of_exactly_the_limit_passes_and_one_more_byte_does_not() -> Non
         ([b"a", BEARER, b"b, c"], b"a,b,c"),
         ([BEARER, b""], b""),  # an empty value counts as another protocol
         ([BEARER + b",,"], b","),
-        ([BEARER, b"Base64url.bearer.authorization.k8s.io.eA"], BEARER.replace(b"b", b"B", 1)[:0]),
-    ][:-1],
+        ([BEARER, b"Base64url.bearer.x"], b"Base64url.bearer.x"),  # the prefix is exact
+    ],
     ids=str,
 )
 def test_a_bearer_subprotocol_is_taken_and_left_out_of_what_goes_on(

@@ -21,13 +21,12 @@ def header(**members: Any) -> bytes:
 
 
 def test_a_token_is_taken_apart_into_what_was_signed_and_the_signature() -> None:
-    token = parse(compact(b'{"alg":"RS256","kid":"7"}', b'{"iss":"i","iss":"j"}', b"\0\xff"))
+    raw = compact(b'{"alg":"RS256","kid":"7"}', b'{"iss":"i","iss":"j"}', b"\0\xff")
+    token = parse(raw)
     assert (token.algorithm, token.key_id) == ("RS256", "7")
     assert token.members == [("iss", "i"), ("iss", "j")]
     assert token.signature == b"\0\xff"
-    assert token.signing_input == compact(b'{"alg":"RS256","kid":"7"}', b'{"iss":"i","iss":"j"}')[
-        : -len(".AP8")
-    ] or token.signing_input.count(b".") == 1
+    assert raw == token.signing_input + b"." + b64url(b"\0\xff").encode()
 
 
 @pytest.mark.parametrize("kid", [None, ""], ids=str)

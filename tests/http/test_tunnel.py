@@ -120,6 +120,7 @@ async def test_when_one_side_ends_so_does_the_other(proxy: Proxy, who: str, endi
     assert await staying.read_exactly(10) == b"last words"
     await leaving.end(ending)
     assert await staying.ended()
+    await proxy.listener.drain(5)  # until the client's connection is gone as well
     (exchange,) = await proxy.seen.ended_exchanges(1)
     assert exchange.status == 101
     assert exchange.kind == "upgrade"
