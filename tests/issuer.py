@@ -130,15 +130,24 @@ def _json(value: Mapping[str, object]) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-@functools.cache
 def rsa_key(index: int = 0, bits: int = 2048) -> SigningKey:
     """Return the test process's RSA key of that index; its kid is a decimal uint64, as tsidp's."""
+    return _rsa_key(index, bits)
+
+
+def ec_key(curve: str = "P-256", index: int = 0) -> SigningKey:
+    """Return the test process's key of that curve and index."""
+    return _ec_key(curve, index)
+
+
+@functools.cache  # here and not above: it would tell a default from the same value given
+def _rsa_key(index: int, bits: int) -> SigningKey:
     kid = str(int.from_bytes(hashlib.sha256(f"rsa-{bits}-{index}".encode()).digest()[:8], "big"))
     return SigningKey(kid, rsa.generate_private_key(65537, bits), "RS256")
 
 
 @functools.cache
-def ec_key(curve: str = "P-256", index: int = 0) -> SigningKey:
+def _ec_key(curve: str, index: int) -> SigningKey:
     alg = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[curve]
     return SigningKey(f"ec-{curve}-{index}", ec.generate_private_key(_CURVES[curve]), alg)
 

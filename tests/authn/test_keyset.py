@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from proxy.authn.keyset import ALGORITHMS, InvalidKeySet, parse_jwks
-from tests.issuer import b64url, ec_key, jwks_document, rsa_key
+from tests.issuer import SigningKey, b64url, ec_key, jwks_document, rsa_key
 
 RSA, OTHER_RSA = rsa_key(0), rsa_key(1)
 EC = ec_key("P-256")
 MESSAGE = b"header.payload"
 
 
-def private(name: str) -> dict[str, Any]:
-    """Return a key's entry with what would make it a private one."""
-    numbers = RSA.private.private_numbers() if name == "RSA" else EC.private.private_numbers()
-    d = numbers.d if name == "RSA" else numbers.private_value  # type: ignore[union-attr]
-    key = RSA if name == "RSA" else EC
-    return key.jwk(d=b64url(d.to_bytes((d.bit_length() + 7) // 8, "big")))
+def with_private_part(key: SigningKey) -> dict[str, Any]:
+    """Return a key's entry as a careless issuer would publish it: with what signs."""
+    numbers = key.private.private_numbers()
+    d = numbers.d if isinstance(numbers, rsa.RSAPrivateNumbers) else numbers.private_value
+    return key.jwk(d=b64url(d.to_bytes((key.private.key_size + 7) // 8, "big")))
+
+
+def secp256k1() -> dict[str, Any]:
+    point = ec.generate_private_key(ec.SECP256K1()).public_key().public_numbers()
+    x, y = (b64url(coordinate.to_bytes(32, "big")) for coordinate in (point.x, point.y))
+    return EC.jwk(crv="secp256k1", x=x, y=y)
 
 
 UNUSABLE: dict[str, Any] = {
@@ -29,8 +36,8 @@ UNUSABLE: dict[str, Any] = {
     "an Ed25519 key": {"kty": "OKP", "crv": "Ed25519", "x": b64url(b"\1" * 32)},
     "a key of another kind": {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA"},
     "a key of no kind": RSA.jwk(kty=None),
-    "a private RSA key": private("RSA"),
-    "a private EC key": private("EC"),
+    "a private RSA key": with_private_part(RSA),
+    "a private EC key": with_private_part(EC),
     "an RSA key of 512 bits": RSA.jwk(n=b64url(b"\xff" * 64)),
     "an RSA key beyond OpenSSL": RSA.jwk(n=b64url(b"\xff" * 2049)),
     "an even exponent": RSA.jwk(e=b64url(b"\2")),
@@ -40,7 +47,7 @@ UNUSABLE: dict[str, Any] = {
     "a number for a modulus": RSA.jwk(n=5),
     "a padded modulus": RSA.jwk(n=RSA.jwk()["n"] + "=="),
     "a modulus beyond ASCII": RSA.jwk(n="ä" * 300),
-    "another curve": EC.jwk(crv="secp256k1"),
+    "another curve": secp256k1(),
     "a curve that does not fit": EC.jwk(crv="P-384"),
     "a list for a curve": EC.jwk(crv=["P-256"]),
     "no curve": EC.jwk(crv=None),
@@ -147,6 +154,14 @@ def test_ecdsa_signatures_are_raw_and_of_exact_length() -> None:
     assert key.verifies("ES256", MESSAGE, raw)
     for wrong in (encode_dss_signature(r, s), raw[:-1], raw + b"\0", b"", bytes(64), b"\xff" * 64):
         assert not key.verifies("ES256", MESSAGE, wrong)
+
+
+def test_an_ecdsa_signature_does_not_lose_its_leading_zeros() -> None:
+    (key,) = parse_jwks(jwks_document(EC)).keys
+    signatures = (EC.sign(MESSAGE) for _ in itertools.count())
+    raw = next(signature for signature in signatures if signature[32] == 0)  # one in 256
+    assert key.verifies("ES256", MESSAGE, raw)
+    assert not key.verifies("ES256", MESSAGE, raw[:32] + raw[33:])
 
 
 @pytest.mark.parametrize(
