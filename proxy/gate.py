@@ -81,7 +81,9 @@ class Gate:
     async def _admit_with_fresh_keys(
         self, head: RequestHead, credential: Credential, key: bytes, now: float
     ) -> Admission:
+        began = time.perf_counter()
         await self._authenticator.refresh_keys(credential.token)
+        now += time.perf_counter() - began
         authenticated = self._authenticator.authenticate(credential.token, now)
         return Admission(self._asserted(head, authenticated, key, now), credential.protocols)
 

@@ -78,6 +78,7 @@ class Fetcher:
             )
             # Strictness is for certificates of our own making, not for other people's CAs.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as Go: what is given is a root
             self._tls = bundle, context
         return self._tls[1]
 

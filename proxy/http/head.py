@@ -209,7 +209,8 @@ def write_request(
     parts = [b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (head.method, head.target, authority)]
     parts += (credential, identity)
     parts += [b"%s: %s\r\n" % passing for passing in head.passing]
-    parts += [b"Sec-WebSocket-Protocol: %s\r\n" % value for value in head.websocket_protocols]
+    if head.upgrade == b"websocket":
+        parts += [b"Sec-WebSocket-Protocol: %s\r\n" % value for value in head.websocket_protocols]
     if head.chunked:
         parts.append(b"Transfer-Encoding: chunked\r\n")
     elif head.content_length is not None:

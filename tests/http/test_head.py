@@ -154,6 +154,15 @@ def test_only_websocket_and_spdy_can_be_upgraded_to(upgrade: bytes) -> None:
         request(b"Connection: Upgrade\r\nUpgrade: %s\r\n" % upgrade)
 
 
+def test_a_subprotocol_passes_with_an_upgrade_to_websocket_only() -> None:
+    """Elsewhere nothing would have looked for a token in it."""
+    protocol = b"Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n"
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    for fields, passes in ((protocol, False), (protocol + upgrade, True)):
+        written = write_request(request(fields), authority=b"x", credential=b"", identity=b"")
+        assert (protocol in written) is passes
+
+
 def test_what_connection_names_does_not_pass() -> None:
     head = request(b"Accept: a\r\nConnection: Accept\r\nUser-Agent: b\r\n")
     assert head.passing == [(b"User-Agent", b"b")]
