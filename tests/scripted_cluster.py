@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.scripted_exec import (
+    V4,
+    V5,
     Process,
-    choose_websocket_protocol,
+    choose_protocol,
     run_over_spdy,
     run_over_websocket,
     websocket_accept,
@@ -122,7 +124,7 @@ class ScriptedCluster(ScriptedServer):
 def _exec(request: Request, reply: Reply) -> None:
     process = Process.of(request.query)
     if request.values("Upgrade") == ["websocket"]:
-        protocol = choose_websocket_protocol(*request.values("Sec-WebSocket-Protocol"))
+        protocol = choose_protocol(request.values("Sec-WebSocket-Protocol"), (V5, V4))
         reply.switch(
             "Upgrade: websocket",
             f"Sec-WebSocket-Accept: {websocket_accept(*request.values('Sec-WebSocket-Key'))}",
@@ -130,7 +132,8 @@ def _exec(request: Request, reply: Reply) -> None:
         )
         run_over_websocket(process, reply.reader, reply.writer)
     else:
-        reply.switch("Upgrade: SPDY/3.1", "X-Stream-Protocol-Version: v4.channel.k8s.io")
+        protocol = choose_protocol(request.values("X-Stream-Protocol-Version"), (V4,))
+        reply.switch("Upgrade: SPDY/3.1", f"X-Stream-Protocol-Version: {protocol}")
         run_over_spdy(process, reply.reader, reply.writer)
 
 

@@ -17,11 +17,12 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase
 from typing import Final
 
+V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 STDIN, STDOUT, STDERR, ERROR, CLOSE = 0, 1, 2, 3, 255  # channels of a WebSocket message
 
 _ACCEPT_KEY: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
@@ -63,13 +64,16 @@ class Process:
         return json.dumps(status).encode()
 
 
+def choose_protocol(offered: Iterable[str], known: Iterable[str]) -> str:
+    """Return the newest protocol that both sides know; raises LookupError where there is none."""
+    names = {name.strip() for value in offered for name in value.split(",")}
+    for name in known:
+        if name in names:
+            return name
+    raise LookupError(f"none of the protocols offered is known: {names}")
+
+
 # --- WebSocket -----------------------------------------------------------------------------------
-
-
-def choose_websocket_protocol(offered: str) -> str:
-    """Return the newest of the subprotocols offered; raises StopIteration where none is known."""
-    names = [name.strip() for name in offered.split(",")]
-    return next(name for name in ("v5.channel.k8s.io", "v4.channel.k8s.io") if name in names)
 
 
 def websocket_accept(key: str) -> str:

@@ -39,7 +39,6 @@ class Tunnel:
     def client_lost(self) -> None:
         if not self._ended:
             self._ended = True
-            self._exchange.client_left = True
             self._upstream.transport.close()
             self._exchange.tunnel_ended()
 
