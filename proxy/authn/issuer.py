@@ -27,6 +27,7 @@ from proxy.authn.keyset import InvalidKeySet, KeySet, parse_jwks
 
 UNKNOWN_KEY_INTERVAL: Final = 5.0  # seconds between two fetches that tokens can cause
 REFRESH_INTERVAL: Final = 300.0  # seconds between two fetches in peace
+REMIND_EVERY: Final = 600.0  # seconds between two log lines about one lasting failure
 FIRST_RETRY, LAST_RETRY = 1.0, 10.0  # seconds; kube-apiserver retries every 10
 
 _log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Issuer:
         self._fetching: asyncio.Task[bool] | None = None
         self._asked_at = -UNKNOWN_KEY_INTERVAL  # loop time of the last fetch that a token caused
         self._failure = ""
+        self._logged_at = 0.0  # loop time
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -139,9 +141,11 @@ class Issuer:
         self._on_keys(keys)
 
     def _report(self, failure: str) -> None:
-        """Log a failure once for each cause, and the end of it."""
-        if failure == self._failure:
+        """Log a failure once for each cause and now and then while it lasts, and its end."""
+        now = self._loop.time()
+        if failure == self._failure and (not failure or now - self._logged_at < REMIND_EVERY):
             return
+        self._logged_at = now
         fields = {"issuer": self._settings.issuer}
         if failure:
             held = "the keys held stay in use" if self.keys else "no token can be verified yet"

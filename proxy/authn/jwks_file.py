@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class JWKSFile:
-    """The keys in a file, looked at when they are needed. ``last_success`` is in unix seconds."""
+    """The keys in a file, looked at every second. ``last_success`` is in unix seconds."""
 
     def __init__(self, path: Path, *, on_keys: Callable[[KeySet], None]) -> None:
         self.last_success = 0.0
@@ -52,8 +52,10 @@ class JWKSFile:
         return False
 
     async def run(self) -> None:
-        """Look once, so that a bad file is reported when the proxy starts."""
-        self._look()
+        """Look though nobody asks, so that a withdrawn key is noticed and cached tokens with it."""
+        while True:
+            self._look()
+            await asyncio.sleep(LOOK_EVERY)
 
     def _look(self) -> None:
         try:

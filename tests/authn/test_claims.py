@@ -1,152 +1,152 @@
-"""The types that go-oidc gives to registered claims, whether anybody asked for them or not."""
+"""The registered claims, typed as go-oidc's struct is."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
 
 import pytest
 
-from proxy import errors
-from proxy.authn import gojson
-from proxy.authn.claims import LAST_UNIX_SECOND, RegisteredClaims, registered_claims
+from proxy.authn.claims import RegisteredClaims, registered_claims
+from proxy.authn.gojson import parse_object
+from proxy.errors import ClaimMalformed
 
 
-def read(payload: str) -> RegisteredClaims:
-    return registered_claims(gojson.parse_object(payload.encode()))
+def read(payload: object) -> RegisteredClaims:
+    document = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return registered_claims(parse_object(document))
 
 
 @pytest.mark.parametrize(
-    ("payload", "seconds"),
+    ("audience", "members"),
     [
-        ('{"exp":1257897600}', 1257897600),
-        ('{"exp":"1257897600"}', 1257897600),
-        ('{"exp":1257897600.9}', 1257897600),
-        ('{"exp":"1257897600.9"}', 1257897600),
-        ('{"exp":1.2578976e9}', 1257897600),
-        ('{"exp":"1.2578976e9"}', 1257897600),
-        ('{"exp":-1.9}', -1),
-        ('{"exp":-0}', 0),
-        ('{"Exp":7}', 7),
-        ('{"exp":1,"EXP":7}', 7),
-        ('{"exp":7,"exp":8,"eXp":9}', 9),
-        ('{"EXP":7,"exp":8}', 8),
-        ("{}", None),
+        ("a", ("a",)),
+        ("a,b", ("a,b",)),
+        (["a", "b"], ("a", "b")),
+        ([], ()),
+        (None, ("",)),
+        (["a", None], ("a", "")),
     ],
 )
-def test_times_are_numbers_or_quoted_numbers_cut_to_seconds_and_the_last_one_wins(
-    payload: str, seconds: int | None
+def test_an_audience_is_a_string_or_a_list(audience: object, members: tuple[str, ...]) -> None:
+    assert read({"aud": audience}).audience == members
+
+
+@pytest.mark.parametrize("audience", [5, True, {"a": "b"}, [5], [["a"]], ["a", {}]])
+def test_an_audience_is_nothing_else(audience: object) -> None:
+    with pytest.raises(ClaimMalformed):
+        read({"aud": audience})
+
+
+@pytest.mark.parametrize("claim", [b"exp", b"nbf"])
+@pytest.mark.parametrize(
+    ("literal", "seconds"),
+    [
+        (b"1257897600", 1257897600),
+        (b'"1257897600"', 1257897600),
+        (b"1257897600.9", 1257897600),
+        (b"-1.5", -1),
+        (b'"1.5e3"', 1500),
+        (b"1e3", 1000),
+        (b"0", 0),
+        (b'"-0"', 0),
+        (b"9223372036854775807", 2**63 - 1),
+        (b"1e300", int(1e300)),
+    ],
+)
+def test_a_time_is_a_number_also_in_quotes_cut_to_seconds(
+    claim: bytes, literal: bytes, seconds: int
 ) -> None:
-    assert read(payload).expiry == seconds
+    claims = read(b'{"%s":%s}' % (claim, literal))
+    assert (claims.expiry if claim == b"exp" else claims.not_before) == seconds
 
 
-@pytest.mark.parametrize("number", ["9223372036854775807", "1e300", '"1e30"', "9" * 300])
-def test_a_time_that_go_could_not_hold_is_beyond_the_last_second(number: str) -> None:
-    expiry = read(f'{{"exp":{number}}}').expiry
-    assert expiry is not None
-    assert expiry > LAST_UNIX_SECOND
-
-
-@pytest.mark.parametrize("name", ["exp", "iat", "nbf"])
+@pytest.mark.parametrize("claim", [b"exp", b"iat", b"nbf"])
 @pytest.mark.parametrize(
-    "value",
-    [
-        *['"x"', '""', '" 1"', '"1 "', '"+1"', '"01"', '"0x1"', '"1_0"', '"٣"', '"NaN"', '"1e999"'],
-        *["true", "[]", "{}", "1e999", "-1e999", "9" * 4000],
-    ],
-    ids=lambda value: value[:10],
-)
-def test_any_other_time_spoils_the_token(name: str, value: str) -> None:
-    with pytest.raises(errors.ClaimMalformed):
-        read(f'{{"{name}":{value}}}')
+    "literal",
+    [b'""', b'"x"', b'" 1"', b'"1 "', b'"+1"', b'"01"', b'"0x1"', b'"1_0"', b'"NaN"', b'"inf"',
+     '"１"'.encode(), b"true", b"[]", b"{}", b"1e999", b'"1e999"', b"-1e999",
+     b"1" * 400, b"-" + b"1" * 400, b'"' + b"1" * 400 + b'"'],
+    ids=lambda literal: repr(literal[:12]),
+)  # fmt: skip
+def test_a_time_is_nothing_else(claim: bytes, literal: bytes) -> None:
+    with pytest.raises(ClaimMalformed):
+        read(b'{"%s":%s}' % (claim, literal))
 
 
-@pytest.mark.parametrize("payload", ['{"exp":null}', '{"iat":null}', '{"exp":"x","exp":5}'])
-def test_a_null_or_an_earlier_duplicate_of_a_wrong_type_spoils_it_too(payload: str) -> None:
-    with pytest.raises(errors.ClaimMalformed):
-        read(payload)
+def test_of_the_times_only_nbf_may_be_null() -> None:
+    assert read({"nbf": None}).not_before is None
+    for name in ("exp", "iat"):
+        with pytest.raises(ClaimMalformed):
+            read({name: None})
 
 
-def test_a_null_nbf_is_none_at_all() -> None:
-    assert read('{"nbf":5,"nbf":null}').not_before is None
+@pytest.mark.parametrize("name", ["iss", "sub", "nonce", "at_hash"])
+def test_some_claims_must_be_strings_even_if_nobody_asks_for_them(name: str) -> None:
+    assert read({name: "x"})
+    assert read({name: None})
+    for value in (5, True, [], {}):
+        with pytest.raises(ClaimMalformed):
+            read({name: value})
 
 
-@pytest.mark.parametrize(
-    ("value", "audience"),
-    [
-        ('"a"', ("a",)),
-        ('["a"]', ("a",)),
-        ('["a","b","a"]', ("a", "b", "a")),
-        ("[]", ()),
-        ("null", ("",)),
-        ('["a",null]', ("a", "")),
-        ('"a,b"', ("a,b",)),
-    ],
-)
-def test_an_audience_is_one_or_several_and_never_split(
-    value: str, audience: tuple[str, ...]
-) -> None:
-    assert read(f'{{"aud":{value}}}').audience == audience
-    assert read(f'{{"aud":"other","AUD":{value}}}').audience == audience
-
-
-@pytest.mark.parametrize("value", ["5", "{}", '[["a"]]', '["a",5]', "true"])
-def test_an_audience_of_another_type_spoils_the_token(value: str) -> None:
-    with pytest.raises(errors.ClaimMalformed):
-        read(f'{{"aud":{value}}}')
-
-
-@pytest.mark.parametrize("name", ["iss", "sub", "nonce", "at_hash", "SUB", "\u017fub"])
-@pytest.mark.parametrize("value", ["5", "[]", "{}", "true"])
-def test_strings_must_be_strings_even_if_nobody_asks_for_them(name: str, value: str) -> None:
-    with pytest.raises(errors.ClaimMalformed):
-        read(f'{{"{name}":{value}}}')
+@pytest.mark.parametrize("name", ["email", "groups", "jti", "azp", "auth_time", "act"])
+def test_others_may_be_anything_here(name: str) -> None:
+    assert read({name: {"x": [5]}}) == RegisteredClaims()
 
 
 @pytest.mark.parametrize(
     ("payload", "issuer"),
     [
-        ('{"iss":"a","ISS":"b"}', "b"),
-        ('{"iss":"a","i\u017f\u017f":null}', "a"),
-        ('{"iss":null}', ""),
+        (b"{}", ""),
+        (b'{"iss":"a","iss":"b"}', "b"),
+        (b'{"iss":"a","ISS":"b"}', "b"),
+        (b'{"ISS":"b","iss":"a"}', "a"),
+        ('{"iss":"a","i\u017fs":"b"}'.encode(), "b"),
+        (b'{"iss":"a","iss":null}', "a"),
+        (b'{"iss":"a","iss":""}', ""),
     ],
 )
-def test_the_last_issuer_wins_and_null_changes_nothing(payload: str, issuer: str) -> None:
+def test_names_match_in_any_case_and_the_last_one_counts(payload: bytes, issuer: str) -> None:
     assert read(payload).issuer == issuer
 
 
-@pytest.mark.parametrize(
-    "sources",
-    [
-        '"_claim_names":{},"_claim_sources":{}',
-        '"_claim_names":null,"_claim_sources":null',
-        '"_claim_names":{"g":"s"},"_claim_sources":{"s":{"endpoint":"https://x","JWT":7}}',
-        '"_claim_names":{"g":"s"},"_claim_sources":{"s":null}',
-    ],
-)
-def test_sources_of_other_claims_may_be_there(sources: str) -> None:
-    read(f"{{{sources}}}")
+def test_a_wrong_type_counts_even_if_a_later_one_is_right() -> None:
+    with pytest.raises(ClaimMalformed):
+        read(b'{"sub":5,"sub":"x"}')
 
 
 @pytest.mark.parametrize(
-    "sources",
+    "payload",
     [
-        '"_claim_names":{"g":"s"}',
-        '"_claim_names":{"g":"s"},"_claim_sources":{"t":{}}',
-        '"_claim_names":{"g":""},"_claim_sources":{"":{}}',
-        '"_claim_names":{"g":null},"_claim_sources":{"s":{}}',
-        '"_claim_names":{"g":5}',
-        '"_claim_names":[]',
-        '"_claim_sources":"s"',
-        '"_claim_sources":{"s":"t"}',
-        '"_claim_sources":{"s":{"endpoint":5}}',
-        '"_claim_sources":{"s":{"Access_Token":5}}',
+        {},
+        {"_claim_names": None, "_claim_sources": None},
+        {"_claim_names": {}, "_claim_sources": {"s": {"endpoint": "https://x"}}},
+        {"_claim_names": {"groups": "s"}, "_claim_sources": {"s": None}},
+        {"_claim_names": {"groups": "s"}, "_claim_sources": {"s": {"JWT": "x", "other": 5}}},
+        {"_CLAIM_NAMES": {"groups": "s"}, "_Claim_Sources": {"s": {}}},
     ],
 )
-def test_sources_that_do_not_add_up_spoil_the_token(sources: str) -> None:
-    with pytest.raises(errors.ClaimMalformed):
-        read(f"{{{sources}}}")
+def test_where_other_claims_are_to_be_had_is_well_formed(payload: object) -> None:
+    assert read(payload)
 
 
-@pytest.mark.parametrize("other", [5, None, [], {"a": 1}, "x"], ids=str)
-def test_claims_that_are_not_registered_may_be_anything(other: Any) -> None:
-    assert registered_claims([("email", other), ("tags", other)]) == RegisteredClaims()
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"_claim_names": 5},
+        {"_claim_names": []},
+        {"_claim_names": {"groups": 5}},
+        {"_claim_names": {"groups": ""}},
+        {"_claim_names": {"groups": None}},
+        {"_claim_names": {"groups": "s"}},
+        {"_claim_names": {"groups": "s"}, "_claim_sources": {}},
+        {"_claim_names": {"groups": "s"}, "_claim_sources": {"S": {}}},
+        {"_claim_sources": 5},
+        {"_claim_sources": {"s": 5}},
+        {"_claim_sources": {"s": {"endpoint": 5}}},
+        {"_claim_sources": {"s": {"Access_Token": []}}},
+    ],
+)
+def test_or_the_token_is_refused_whoever_wants_them(payload: object) -> None:
+    with pytest.raises(ClaimMalformed):
+        read(payload)

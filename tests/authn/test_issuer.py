@@ -566,6 +566,20 @@ async def test_each_cause_is_logged_once(
     assert "not a JSON object" in second
 
 
+async def test_a_lasting_failure_is_logged_again_now_and_then(
+    server: FakeIssuer,
+    seen: Seen,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    quick_retries(monkeypatch)
+    monkeypatch.setattr(issuer, "REMIND_EVERY", 0.0)
+    failing(server)
+    async with running(issuer_of(server, seen)):
+        assert [await seen.next_fetch() for _ in range(3)] == ["http_error"] * 3
+    assert len(warnings_in(caplog)) >= 3
+
+
 # --- The budget ----------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from pathlib import Path
@@ -110,7 +111,6 @@ async def test_a_file_that_is_missing_at_the_start_is_reported_and_found_later(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = JWKSFile(path, on_keys=lambda _: None)
-    await source.run()
     assert source.keys is None
     assert not source.healthy
     (line,) = caplog.messages
@@ -132,6 +132,18 @@ async def test_the_file_is_looked_at_no_more_than_once_in_a_while(
     assert kids(source.keys) == [OLD.kid]
     monkeypatch.setattr(jwks_file, "LOOK_EVERY", 0.0)
     assert kids(source.keys) == [OLD.kid, NEW.kid]
+
+
+async def test_a_withdrawn_key_is_told_though_nobody_asks(path: Path) -> None:
+    publish(path, OLD)
+    told: asyncio.Queue[KeySet] = asyncio.Queue()
+    watching = asyncio.create_task(JWKSFile(path, on_keys=told.put_nowait).run())
+    async with asyncio.timeout(5):
+        assert kids(await told.get()) == [OLD.kid]
+        publish(path, NEW)
+        assert kids(await told.get()) == [NEW.kid]
+    watching.cancel()
+    await asyncio.wait([watching])
 
 
 async def test_no_token_can_cause_another_look(path: Path) -> None:

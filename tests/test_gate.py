@@ -1,0 +1,294 @@
+"""The gate: the order of its checks, and what a request goes on with."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable
+
+import pytest
+
+from proxy import errors
+from proxy.authn.authenticator import Authenticator, TrustedIssuer
+from proxy.authn.cache import TokenCache
+from proxy.authn.credential import BEARER_PROTOCOL_PREFIX
+from proxy.authn.mapping import ClaimMapping
+from proxy.gate import Gate
+from proxy.headers import RequestHeaders
+from proxy.http.head import RequestHead, parse_request
+from proxy.http.service import Admission
+from proxy.impersonation import Impersonation, Policy
+from tests.authn.tokens import ISSUER, NOW, RULES, HeldKeys, key_set, token
+from tests.issuer import rsa_key
+
+OWN = "headlamp-auth-proxy:authenticated"
+WEBSOCKET = (("Connection", "Upgrade"), ("Upgrade", "websocket"))
+SPDY = (("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1"))
+
+Fields = tuple[tuple[str, str], ...]
+
+
+class Seen:
+    """What the observer was told."""
+
+    def __init__(self) -> None:
+        self.hits: list[bool] = []
+        self.validated = 0
+        self.dropped: list[int] = []
+
+    def token_looked_up(self, *, hit: bool) -> None:
+        self.hits.append(hit)
+
+    def token_validated(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.validated += 1
+
+    def groups_dropped(self, count: int) -> None:
+        self.dropped.append(count)
+
+
+class Setup:
+    """A gate for one issuer's users, with its parts in reach."""
+
+    def __init__(self, *groups_allow: str) -> None:
+        self.source = HeldKeys(rsa_key())
+        self.cache: TokenCache[Impersonation] = TokenCache()
+        self.seen = Seen()
+        mapping = ClaimMapping("email", groups_claims=("groups",))
+        authenticator = Authenticator([TrustedIssuer(RULES, mapping, self.source)])
+        self.gate = Gate(authenticator, self.cache, Policy(OWN, groups_allow), self.seen)
+
+    def admit(self, *fields: tuple[str, str], now: float = NOW) -> Admission:
+        """Admit a request for which nothing has to be fetched."""
+        admission = self.gate.admit(head(*fields), now)
+        assert isinstance(admission, Admission)
+        return admission
+
+    def later(self, *fields: tuple[str, str]) -> Awaitable[Admission]:
+        """Admit a request for which something has to be fetched."""
+        admission = self.gate.admit(head(*fields), NOW)
+        assert not isinstance(admission, Admission)
+        return admission
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+def head(*fields: tuple[str, str]) -> RequestHead:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return parse_request(f"GET /a HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode(), RequestHeaders())
+
+
+def authorization(value: bytes) -> tuple[str, str]:
+    return ("Authorization", f"Bearer {value.decode()}")
+
+
+def subprotocol(value: bytes) -> tuple[str, str]:
+    encoded = base64.urlsafe_b64encode(value).rstrip(b"=")
+    return ("Sec-WebSocket-Protocol", (BEARER_PROTOCOL_PREFIX + encoded + b", v5.x").decode())
+
+
+GOOD = authorization(token())
+EXPIRED = authorization(token(exp=int(NOW) - 1))
+RESERVED = authorization(token(email="system:admin"))
+IMPERSONATING = ("Impersonate-User", "root")
+NAMING = ("Connection", "close, Impersonate-User")
+
+
+def test_a_user_goes_on_with_an_identity_header_block(setup: Setup) -> None:
+    admission = setup.admit(authorization(token(groups=["dev"])))
+    assert admission.identity.header == (
+        b"Impersonate-User: alice@example.com\r\n"
+        b"Impersonate-Group: dev\r\n"
+        b"Impersonate-Group: headlamp-auth-proxy:authenticated\r\n"
+    )
+    assert admission.websocket_protocols is None
+
+
+# Each request is wrong in all that follows as well, so the order of the rows is the contract.
+@pytest.mark.parametrize(
+    ("fields", "error", "code"),
+    [
+        ((NAMING, EXPIRED, GOOD, IMPERSONATING), errors.ConnectionNamesIdentity, 400),
+        ((NAMING,), errors.ConnectionNamesIdentity, 400),
+        ((EXPIRED, GOOD, IMPERSONATING), errors.MultipleCredentials, 400),
+        ((*WEBSOCKET, EXPIRED, subprotocol(token())), errors.MultipleCredentials, 400),
+        ((IMPERSONATING,), errors.TokenMissing, 401),
+        ((EXPIRED, IMPERSONATING), errors.TokenExpired, 401),
+        ((RESERVED, IMPERSONATING), errors.ImpersonationNotAllowed, 403),
+        ((GOOD, IMPERSONATING), errors.ImpersonationNotAllowed, 403),
+        ((GOOD, ("impersonate_group", "a")), errors.ImpersonationNotAllowed, 403),
+        ((GOOD, ("IMPERSONATE-EXTRA-x", "")), errors.ImpersonationNotAllowed, 403),
+        ((RESERVED,), errors.UsernameReserved, 403),
+    ],
+)
+def test_the_first_thing_that_is_wrong_is_the_answer(
+    setup: Setup, fields: Fields, error: type[errors.ProxyError], code: int
+) -> None:
+    with pytest.raises(error) as refused:
+        setup.admit(*fields)
+    assert refused.value.code == code
+    assert len(setup.cache) == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["authorization", "Cookie", "Impersonate-User", "impersonate-extra-a", "impersonate_user",
+     "X-Remote-User", "x-remote-extra-b"],
+)  # fmt: skip
+def test_connection_may_name_no_header_that_carries_identity(setup: Setup, name: str) -> None:
+    with pytest.raises(errors.ConnectionNamesIdentity):
+        setup.admit(("Connection", f"keep-alive, {name}"), GOOD)
+
+
+def test_connection_may_name_others(setup: Setup) -> None:
+    assert setup.admit(("Connection", "keep-alive, X-Something"), GOOD)
+
+
+@pytest.mark.parametrize("fields", [(GOOD,), (GOOD, IMPERSONATING)])
+def test_without_keys_nobody_is_let_in_or_refused(setup: Setup, fields: Fields) -> None:
+    setup.source.keys = None
+    with pytest.raises(errors.KeysUnavailable) as refused:
+        setup.admit(*fields)
+    assert (refused.value.code, refused.value.retry_after) == (503, 5)
+
+
+# --- Websockets ----------------------------------------------------------------------------------
+
+
+def test_a_websocket_may_bring_its_token_as_a_subprotocol_which_is_stripped(setup: Setup) -> None:
+    admission = setup.admit(*WEBSOCKET, subprotocol(token()))
+    assert admission.identity.username == "alice@example.com"
+    assert admission.websocket_protocols == b"v5.x"
+
+
+def test_it_is_stripped_from_a_known_token_s_request_too(setup: Setup) -> None:
+    known = token()
+    setup.admit(authorization(known))
+    assert setup.admit(*WEBSOCKET, subprotocol(known)).websocket_protocols == b"v5.x"
+    assert setup.seen.hits == [False, True]
+
+
+@pytest.mark.parametrize("upgrade", [(), SPDY, (("Upgrade", "websocket"),)])
+def test_on_any_other_request_a_subprotocol_is_no_credential(
+    setup: Setup, upgrade: Fields
+) -> None:
+    with pytest.raises(errors.TokenMissing):
+        setup.admit(*upgrade, subprotocol(token()))
+
+
+# --- Known tokens --------------------------------------------------------------------------------
+
+
+def test_a_token_is_verified_once(setup: Setup) -> None:
+    first = setup.admit(GOOD)
+    assert setup.admit(GOOD).identity is first.identity
+    assert setup.seen.hits == [False, True]
+    assert setup.seen.validated == 1
+
+
+def test_a_known_token_needs_no_keys(setup: Setup) -> None:
+    setup.admit(GOOD)
+    setup.source.keys = None
+    assert setup.admit(GOOD)
+
+
+def test_a_known_token_still_may_not_impersonate(setup: Setup) -> None:
+    setup.admit(GOOD)
+    for wrong, error in (
+        (IMPERSONATING, errors.ImpersonationNotAllowed),
+        (NAMING, errors.ConnectionNamesIdentity),
+        (GOOD, errors.MultipleCredentials),
+    ):
+        with pytest.raises(error):
+            setup.admit(GOOD, wrong)
+
+
+def test_a_known_token_dies_all_the_same(setup: Setup) -> None:
+    setup.admit(GOOD)
+    assert setup.admit(GOOD, now=NOW + 300)
+    with pytest.raises(errors.TokenExpired):
+        setup.admit(GOOD, now=NOW + 300.5)
+
+
+async def test_a_known_token_goes_with_its_key(setup: Setup) -> None:
+    setup.admit(GOOD)
+    setup.source.keys = key_set(rsa_key(1))
+    setup.cache.keep_only(ISSUER, setup.source.keys)
+    with pytest.raises(errors.KeyUnknown):
+        await setup.later(GOOD)
+
+
+def test_a_refused_identity_is_judged_each_time(setup: Setup) -> None:
+    for _ in range(2):
+        with pytest.raises(errors.UsernameReserved):
+            setup.admit(RESERVED)
+    assert setup.seen.hits == [False, False]
+
+
+def test_dropped_groups_are_counted_for_a_token_once() -> None:
+    setup = Setup("dev-*")
+    asking = authorization(token(groups=["dev-a", "ops", "system:masters"]))
+    assert setup.admit(asking).identity.groups == ("dev-a", OWN)
+    setup.admit(asking)
+    assert setup.seen.dropped == [2]
+
+
+# --- Unknown keys --------------------------------------------------------------------------------
+
+ROTATED = authorization(token(key=rsa_key(1)))
+
+
+async def test_a_token_of_a_new_key_waits_for_one_look(setup: Setup) -> None:
+    setup.source.coming = key_set(rsa_key(1))
+    admission = await setup.later(ROTATED)
+    assert admission.identity.username == "alice@example.com"
+    assert setup.source.looks == 1
+    assert setup.admit(ROTATED).identity is admission.identity
+
+
+async def test_its_subprotocol_is_stripped_too(setup: Setup) -> None:
+    setup.source.coming = key_set(rsa_key(1))
+    admission = await setup.later(*WEBSOCKET, subprotocol(token(key=rsa_key(1))))
+    assert admission.websocket_protocols == b"v5.x"
+
+
+async def test_a_key_under_an_old_name_is_looked_for_as_well(setup: Setup) -> None:
+    """A new key that kept its ``kid`` shows only in that signatures fail."""
+    new = rsa_key(1)
+    setup.source.coming = key_set(new.jwk(kid=rsa_key(0).kid))
+    renamed = authorization(token({"kid": rsa_key(0).kid}, key=new))
+    assert await setup.later(renamed)
+
+
+async def test_a_key_that_stays_unknown_is_refused_after_one_look(setup: Setup) -> None:
+    with pytest.raises(errors.KeyUnknown):
+        await setup.later(ROTATED)
+    assert setup.source.looks == 1
+
+
+async def test_a_forged_signature_is_refused_after_one_look(setup: Setup) -> None:
+    forged = token({"kid": rsa_key(0).kid}, key=rsa_key(1))
+    with pytest.raises(errors.SignatureInvalid):
+        await setup.later(authorization(forged))
+    assert setup.source.looks == 1
+
+
+async def test_after_the_look_the_order_of_checks_is_the_same(setup: Setup) -> None:
+    setup.source.coming = key_set(rsa_key(1))
+    reserved = token(key=rsa_key(1), email="system:admin")
+    with pytest.raises(errors.ImpersonationNotAllowed):
+        await setup.later(authorization(reserved), IMPERSONATING)
+    assert len(setup.cache) == 0
+    with pytest.raises(errors.UsernameReserved):
+        setup.admit(authorization(reserved))
+
+
+@pytest.mark.parametrize("fields", [(EXPIRED,), (authorization(token(iss="https://x")),)])
+def test_nothing_is_looked_up_for_a_token_that_is_wrong_otherwise(
+    setup: Setup, fields: Fields
+) -> None:
+    with pytest.raises(errors.AuthenticationError):
+        setup.admit(*fields)
+    assert setup.source.looks == 0
