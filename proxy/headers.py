@@ -32,7 +32,7 @@ class Role(IntEnum):
     IMPERSONATION = 7
     TRANSFER_ENCODING = 8
     UPGRADE = 9
-    WEBSOCKET_PROTOCOL = 10  # passes with an upgrade, less the bearer subprotocol
+    WEBSOCKET_PROTOCOL = 10  # passes, less the bearer subprotocol
 
 
 _READ_HERE: Final = {

@@ -38,6 +38,8 @@ METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE
 # narrower than the RFC: PUT and DELETE are idempotent, but admission webhooks need not be.
 REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _UPGRADES: Final = {b"websocket": b"websocket", b"spdy/3.1": b"SPDY/3.1"}
+# k8s.io/apiserver, authentication/request/websocket/protocol.go
+_BEARER: Final = b"base64url.bearer.authorization.k8s.io."
 _VERSIONS: Final = {b"HTTP/1.1": True, b"HTTP/1.0": False}
 _METHOD_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ ]+ HTTP/1\.[01]")
 
@@ -171,6 +173,9 @@ def _sorted_out(head: RequestHead, fields: list[Field], headers: RequestHeaders)
         _set_chunked(head, encodings)
     if upgrade and b"upgrade" in head.options and head.http11:
         head.upgrade = _upgrade(head, upgrade)
+    if head.websocket_protocols and head.upgrade != b"websocket":
+        # Nobody will look for a token in these, so none may be in them.
+        head.websocket_protocols = [v for v in head.websocket_protocols if _BEARER not in v]
     return head
 
 
@@ -209,8 +214,7 @@ def write_request(
     parts = [b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (head.method, head.target, authority)]
     parts += (credential, identity)
     parts += [b"%s: %s\r\n" % passing for passing in head.passing]
-    if head.upgrade == b"websocket":
-        parts += [b"Sec-WebSocket-Protocol: %s\r\n" % value for value in head.websocket_protocols]
+    parts += [b"Sec-WebSocket-Protocol: %s\r\n" % value for value in head.websocket_protocols]
     if head.chunked:
         parts.append(b"Transfer-Encoding: chunked\r\n")
     elif head.content_length is not None:

@@ -154,13 +154,22 @@ def test_only_websocket_and_spdy_can_be_upgraded_to(upgrade: bytes) -> None:
         request(b"Connection: Upgrade\r\nUpgrade: %s\r\n" % upgrade)
 
 
-def test_a_subprotocol_passes_with_an_upgrade_to_websocket_only() -> None:
-    """Elsewhere nothing would have looked for a token in it."""
-    protocol = b"Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n"
-    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-    for fields, passes in ((protocol, False), (protocol + upgrade, True)):
-        written = write_request(request(fields), authority=b"x", credential=b"", identity=b"")
-        assert (protocol in written) is passes
+@pytest.mark.parametrize(
+    ("protocols", "upgrade", "passes"),
+    [
+        (b"v5.channel.k8s.io", True, True),
+        (b"v5.channel.k8s.io", False, True),
+        (b"base64url.bearer.authorization.k8s.io.dG9rZW4, v5.channel.k8s.io", False, False),
+    ],
+)
+def test_a_subprotocol_that_nobody_will_search_for_a_token_holds_none(
+    protocols: bytes, upgrade: bool, passes: bool
+) -> None:
+    field = b"Sec-WebSocket-Protocol: %s\r\n" % protocols
+    asking = b"Connection: Upgrade\r\nUpgrade: websocket\r\n" if upgrade else b""
+    head = request(field + asking)
+    written = write_request(head, authority=b"x", credential=b"", identity=b"")
+    assert (field in written) is passes
 
 
 def test_what_connection_names_does_not_pass() -> None:

@@ -1,0 +1,1 @@
+"""Commands that serve people and not requests; each is loaded only when it is run."""
