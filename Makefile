@@ -29,6 +29,7 @@ check: $(VENV)/developer ## Check format, lint and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/python -m docs.generate --check
 
 format: $(VENV)/developer ## Format the code and mend what the linter can
 	$(BIN)/ruff format

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from proxy.config import ConfigError, load
@@ -50,12 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(arguments: Sequence[str]) -> int:
     try:
-        config = load(arguments, os.environ)
+        config = load(arguments, os.environ, check_kubeconfig=_kubeconfig_problems)
     except ConfigError as error:
         return _wrong(*error.problems)
     from proxy.server import serve
 
     return serve(config)
+
+
+def _kubeconfig_problems(content: bytes, path: Path) -> list[str]:
+    from proxy.credentials.kubeconfig import problems_of
+
+    return problems_of(content, path)
 
 
 def _version(arguments: Sequence[str]) -> int:
@@ -65,8 +72,21 @@ def _version(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _demo(arguments: Sequence[str]) -> int:
+    from proxy.tools.demo.command import main as demo
+
+    return demo(arguments)
+
+
+def _demo_details() -> str:
+    from proxy.tools.demo.command import DETAILS
+
+    return DETAILS
+
+
 COMMANDS: Final[Mapping[str, Command]] = {
     "serve": Command("Run the proxy.", _serve, flags_help),
+    "demo": Command("Try it all on this machine, with people to be.", _demo, _demo_details),
     "version": Command("Print the version.", _version),
 }
 

@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
+# What Kubernetes mounts into every pod that has a service account: token, ca.crt, namespace.
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MAX_BYTES = 1 << 20  # a CA bundle of every public root is a quarter of this
 _Stamp = tuple[int, int, int, int]
 

@@ -19,6 +19,7 @@ from proxy.errors import (
     ConnectionNamesIdentity,
     ImpersonationNotAllowed,
     KeyUnknown,
+    ProxyError,
     SignatureInvalid,
 )
 from proxy.headers import names_identity
@@ -69,8 +70,8 @@ class Gate:
             began = time.perf_counter()
             try:
                 authenticated = self._authenticator.authenticate(credential.token, now)
-            except (KeyUnknown, SignatureInvalid):
-                return self._admit_with_fresh_keys(head, credential, key, now)
+            except (KeyUnknown, SignatureInvalid) as error:
+                return self._admit_with_fresh_keys(head, credential, key, now, error)
             finally:
                 self._observer.token_validated(time.perf_counter() - began)
             identity = self._asserted(head, authenticated, key, now)
@@ -79,10 +80,12 @@ class Gate:
         return Admission(identity, credential.protocols)
 
     async def _admit_with_fresh_keys(
-        self, head: RequestHead, credential: Credential, key: bytes, now: float
+        self, head: RequestHead, credential: Credential, key: bytes, now: float, error: ProxyError
     ) -> Admission:
+        """Look for newer keys, and try once more; ``error`` stands if there was no looking."""
         began = time.perf_counter()
-        await self._authenticator.refresh_keys(credential.token)
+        if not await self._authenticator.refresh_keys(credential.token):
+            raise error
         now += time.perf_counter() - began
         authenticated = self._authenticator.authenticate(credential.token, now)
         return Admission(self._asserted(head, authenticated, key, now), credential.protocols)

@@ -85,6 +85,15 @@ _HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     }
 )
+# What no operator can let pass: it carries identity, framing or the state of a connection.
+_NEVER: Final = frozenset(
+    {"forwarded", "http2-settings", "set-cookie", "set-cookie2", "x-real-ip"}
+    | _READ_HERE.keys()
+    | _IDENTITY
+    | {name.decode() for name in _HOP_BY_HOP}
+)
+_NEVER_PREFIXES: Final = (*_IDENTITY_PREFIXES, "x-forwarded-", "sec-websocket-")
+
 _RESPONSE_DROP: Final = _HOP_BY_HOP | {b"set-cookie", b"set-cookie2"}
 
 _REMEMBERED_NAMES = 512
@@ -120,6 +129,12 @@ class RequestHeaders(dict[bytes, Role]):
         if lower in self._pass or lower.startswith(_PASS_PREFIXES):
             return Role.PASS
         return Role.DROP
+
+
+def may_be_let_pass(name: str) -> bool:
+    """Say whether an operator may let one more request header pass, ``_`` counting as ``-``."""
+    folded = _folded(name.encode("latin-1", "replace"))
+    return folded not in _NEVER and not folded.startswith(_NEVER_PREFIXES)
 
 
 def connection_options(values: Sequence[bytes]) -> frozenset[bytes]:

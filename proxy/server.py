@@ -34,7 +34,7 @@ from proxy.authn.verifier import TokenRules
 from proxy.config import Address, Config
 from proxy.credentials.certificates import CertificateError
 from proxy.credentials.credential import Credential, from_files, readiness
-from proxy.credentials.endpoint import Upstream, parse_upstream
+from proxy.credentials.endpoint import Upstream
 from proxy.credentials.kubeconfig import KubeconfigError, from_kubeconfig
 from proxy.credentials.serving import GivenCertificate, OwnCertificate, ServingCertificate
 from proxy.credentials.trust import write_trust_directory
@@ -126,7 +126,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
             await stack.enter_async_context(_background(name, work, stop))
         await stack.enter_async_context(_listening(config, listener, certificate))
         _log.info(
-            "ready to serve",
+            "serving",
             extra={"listen": str(config.listen), "upstream": upstream.authority.decode()},
         )
         status = await stop.asked
@@ -152,13 +152,20 @@ class _Parts:
 def _upstream(config: Config) -> tuple[Upstream, Credential]:
     if config.kubeconfig is not None:
         try:
-            return from_kubeconfig(config.kubeconfig)
-        except KubeconfigError as error:
-            raise StartError(*error.problems) from error
+            upstream, credential = from_kubeconfig(config.kubeconfig)
+        except (KubeconfigError, OSError) as error:
+            raise StartError(f"--kubeconfig {str(config.kubeconfig)!r}: {error}") from error
+        if Address(upstream.host, upstream.port).leads_to(config.listen):
+            raise StartError(
+                f"--kubeconfig {str(config.kubeconfig)!r}: its server is this proxy itself "
+                f"(--listen {config.listen}); name the API server"
+            )
+        return upstream, credential
     assert config.upstream is not None
     assert config.upstream_token_file is not None
+    host = config.upstream.host
     credential = from_files(config.upstream_token_file, config.upstream_ca_file)
-    return parse_upstream(f"https://{config.upstream}"), credential
+    return Upstream(host, config.upstream.port, host.rstrip(".")), credential
 
 
 def _key_source(
@@ -300,17 +307,28 @@ async def _server(
 
 def _unix_socket(path: Path) -> socket.socket:
     """Bind a socket at ``path``, in place of one that a killed process has left behind."""
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK(path.stat().st_mode):
-            path.unlink()
     sock = socket.socket(socket.AF_UNIX)
     try:
+        if _left_behind(path):
+            path.unlink()
         sock.bind(str(path))
         path.chmod(UNIX_MODE)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _left_behind(path: Path) -> bool:
+    """Say whether there is a socket at ``path`` that nobody listens on."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return stat.S_ISSOCK(path.stat().st_mode)
+        except FileNotFoundError:
+            return False
+    return False
 
 
 async def _keep_house(pool: Pool, certificate: ServingCertificate | None) -> None:

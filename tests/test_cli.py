@@ -115,7 +115,7 @@ def test_an_unknown_command_is_named_beside_the_known_ones(
     assert main([name]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"unknown command {name!a}; the commands are serve, version\n"
+    assert err == f"unknown command {name!a}; the commands are {', '.join(COMMANDS)}\n"
 
 
 def test_version_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:

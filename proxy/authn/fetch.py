@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from proxy.files import FollowedFile, SourceError
+from proxy.tls import client_context
 
 FETCH_TIMEOUT: Final = 10.0  # seconds for one document, all of it
 MAX_DOCUMENT_BYTES: Final = 1 << 20
@@ -43,7 +44,7 @@ class Fetcher:
         self._ca = FollowedFile(ca_file, "--oidc-ca-file") if ca_file else None
         self._proxy = proxy
         self._transport_errors: _Errors = (*_TRANSPORT_ERRORS, *_socks_errors(proxy))
-        self._tls: tuple[bytes, ssl.SSLContext] | None = None  # CA bundle, and its context
+        self._tls: tuple[bytes | None, ssl.SSLContext] | None = None  # CA bundle, and its context
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
@@ -71,24 +72,14 @@ class Fetcher:
             raise FetchError("network", _explain(error, url)) from error
 
     def _context(self) -> ssl.SSLContext:
-        bundle = self._ca.read() if self._ca else b""
+        bundle = self._ca.read() if self._ca else None
         if self._tls is None or self._tls[0] != bundle:
-            context = (
-                _trusting(bundle, self._ca.origin) if self._ca else ssl.create_default_context()
-            )
-            # Strictness is for certificates of our own making, not for other people's CAs.
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as Go: what is given is a root
-            self._tls = bundle, context
+            try:
+                self._tls = bundle, client_context(bundle)
+            except (ssl.SSLError, ValueError) as error:
+                assert self._ca is not None
+                raise SourceError(f"{self._ca.origin} holds no PEM certificates") from error
         return self._tls[1]
-
-
-def _trusting(bundle: bytes, origin: str) -> ssl.SSLContext:
-    """Trust the certificates of ``bundle`` alone; without any, that is nobody, not the system's."""
-    try:
-        return ssl.create_default_context(cadata=bundle.decode("ascii", "ignore") or "nobody")
-    except (ssl.SSLError, ValueError) as error:
-        raise SourceError(f"{origin} holds no PEM certificates") from error
 
 
 def _check_status(status: int, url: str) -> None:

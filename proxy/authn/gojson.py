@@ -11,6 +11,10 @@ import json
 import re
 from typing import Any, NoReturn
 
+# Go reads 10,000 levels, Python as many as its stack happens to hold. No claim needs this many.
+MAX_DEPTH = 200
+
+_BRACKETS = re.compile(rb"[\[\]{}]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 Members = list[tuple[str, Any]]
@@ -29,14 +33,23 @@ def parse_object(document: bytes) -> Members:
         members = [(_well_formed(name), _well_formed(value)) for name, value in pairs]
         return dict(members)
 
-    try:
-        text = document.decode("utf-8", "surrogateescape")
-        value = json.loads(text, object_pairs_hook=keep, parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    _check_depth(document)
+    text = document.decode("utf-8", "surrogateescape")
+    value = json.loads(text, object_pairs_hook=keep, parse_constant=_refuse)
     if not isinstance(value, dict):
         raise ValueError("not an object")  # noqa: TRY004 - the one way to fail
     return members
+
+
+def _check_depth(document: bytes) -> None:
+    """Refuse deep nesting before anything recurses; brackets inside strings count as well."""
+    if document.count(b"[") + document.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in _BRACKETS.findall(document):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise ValueError("nested too deeply")
 
 
 def fold(name: str) -> str:

@@ -29,9 +29,6 @@ from proxy.authn.jws import decode_base64url
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
-# Every algorithm that kube-apiserver can be told to accept: signatures only, never "none" or a MAC.
-ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512")
-
 # Go's crypto/rsa refuses smaller ones; OpenSSL cannot verify with larger ones.
 RSA_BITS = range(1024, 16384 + 1)
 

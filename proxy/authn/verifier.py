@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy import errors
+from proxy.algorithms import ALGORITHMS
 from proxy.authn import gojson
 from proxy.authn.claims import LAST_UNIX_SECOND, RegisteredClaims, registered_claims
 from proxy.authn.jws import UnverifiedToken
-from proxy.authn.keyset import ALGORITHMS, KeySet, VerificationKey
+from proxy.authn.keyset import KeySet, VerificationKey
 
 NOT_BEFORE_LEEWAY = 60.0  # seconds; go-oidc verify.go, not configurable there either
 

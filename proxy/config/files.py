@@ -9,7 +9,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 import yaml
 
@@ -18,8 +17,7 @@ from proxy.config.report import Report
 
 ReadFile = Callable[[Path], bytes]
 LoadPair = Callable[[Path, Path], None]
-
-IN_CLUSTER: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+CheckKubeconfig = Callable[[bytes, Path], list[str]]
 
 
 def read_file(path: Path) -> bytes:
@@ -42,7 +40,18 @@ def exists(path: Path, read_file: ReadFile) -> bool:
     return True
 
 
-def check_files(config: Config, read_file: ReadFile, load_pair: LoadPair, report: Report) -> None:
+def check_kubeconfig(content: bytes, _: Path) -> list[str]:
+    """Return what is wrong with a kubeconfig on the face of it."""
+    return [] if _is_mapping(content) else ["is not a kubeconfig in YAML or JSON"]
+
+
+def check_files(
+    config: Config,
+    read_file: ReadFile,
+    load_pair: LoadPair,
+    check_kubeconfig: CheckKubeconfig,
+    report: Report,
+) -> None:
     """Report every file that could not be used as it must be at the start."""
 
     def read(name: str, path: Path | None) -> bytes | None:
@@ -64,8 +73,9 @@ def check_files(config: Config, read_file: ReadFile, load_pair: LoadPair, report
             report.value(name, str(path), "holds no certificate; it must have one in PEM")
     read("oidc_jwks_file", config.oidc_jwks_file)
     kubeconfig = read("kubeconfig", config.kubeconfig)
-    if kubeconfig is not None and not _is_mapping(kubeconfig):
-        report.value("kubeconfig", str(config.kubeconfig), "is not a kubeconfig in YAML or JSON")
+    if kubeconfig is not None and config.kubeconfig is not None:
+        for problem in check_kubeconfig(kubeconfig, config.kubeconfig):
+            report.value("kubeconfig", str(config.kubeconfig), problem)
     read("tls_private_key_file", config.tls_private_key_file)
     certificate, key = config.tls_cert_file, config.tls_private_key_file
     if certificate and key and report.failed.isdisjoint({"tls_cert_file", "tls_private_key_file"}):

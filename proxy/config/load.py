@@ -17,6 +17,7 @@ from proxy.config.report import ConfigError, Report
 from proxy.config.rules import check_rules
 from proxy.config.sources import gather
 from proxy.config.values import printable, service_address
+from proxy.files import SERVICE_ACCOUNT
 
 
 def load(
@@ -24,16 +25,18 @@ def load(
     environ: Mapping[str, str],
     read_file: files.ReadFile = files.read_file,
     load_pair: files.LoadPair = files.load_pair,
+    check_kubeconfig: files.CheckKubeconfig = files.check_kubeconfig,
 ) -> Config:
     """Return the configuration that flags, environment and file describe together.
 
-    Raises ConfigError with every problem. Nothing is read but through the two functions given.
+    Raises ConfigError with every problem. Nothing is read but through the functions given.
+    ``check_kubeconfig`` takes a kubeconfig's content and path, and returns all that is wrong.
     """
     report = Report(SETTINGS)
     report.given = gather(argv, environ, read_file, report)
     config = _completed(_parsed(report), environ, read_file, report)
     check_rules(config, report)
-    files.check_files(config, read_file, load_pair, report)
+    files.check_files(config, read_file, load_pair, check_kubeconfig, report)
     if report.lines:
         raise ConfigError(report.lines)
     return config
@@ -67,7 +70,7 @@ def _completed(
     config = replace(config, oidc_username_prefix=_username_prefix(config))
     if config.kubeconfig is not None:
         return config
-    in_cluster_ca = files.IN_CLUSTER / "ca.crt"
+    in_cluster_ca = SERVICE_ACCOUNT / "ca.crt"
     ca_file: Path | None = config.upstream_ca_file
     if ca_file is None and files.exists(in_cluster_ca, read_file):
         ca_file = in_cluster_ca
@@ -75,7 +78,7 @@ def _completed(
         config,
         upstream=config.upstream or _in_cluster(environ, report),
         upstream_ca_file=ca_file,
-        upstream_token_file=config.upstream_token_file or files.IN_CLUSTER / "token",
+        upstream_token_file=config.upstream_token_file or SERVICE_ACCOUNT / "token",
     )
 
 

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from proxy.algorithms import ALGORITHMS
 from proxy.config.address import Address, check_host, is_ip
+from proxy.headers import may_be_let_pass
 from proxy.impersonation import NEVER_ALLOWED
 
 T = TypeVar("T")
 
 # oidc.AllValidSigningAlgorithms of k8s.io/apiserver: nothing symmetric, and never "none".
-SIGNING_ALGORITHMS: Final = frozenset(
-    {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}
-)
 
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
@@ -37,30 +36,6 @@ _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DNS_NAME: Final = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE | re.ASCII)
 
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_NEVER_PASSED: Final = frozenset(
-    {
-        "authorization",
-        "connection",
-        "content-length",
-        "cookie",
-        "expect",
-        "forwarded",
-        "host",
-        "http2-settings",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "set-cookie",
-        "set-cookie2",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "x-real-ip",
-    }
-)
-_NEVER_PASSED_PREFIXES: Final = ("impersonate", "x-remote-", "x-forwarded-", "sec-websocket-")
 
 
 def printable(value: str) -> str:
@@ -167,7 +142,7 @@ def service_address(host: str, port: str) -> Address:
 def signing_algs(value: str) -> tuple[str, ...]:
     """A comma-separated list, not trimmed: pflag's StringSlice."""
     algs = tuple(value.split(","))
-    refused = [alg for alg in algs if alg not in SIGNING_ALGORITHMS]
+    refused = [alg for alg in algs if alg not in ALGORITHMS]
     if refused:
         quoted = ", ".join(json.dumps(alg) for alg in refused)
         raise ValueError(
@@ -209,8 +184,7 @@ def request_header(value: str) -> str:
     lower = value.lower()
     if not _FIELD_NAME.fullmatch(value):
         raise ValueError("is not a header name; give the name alone, without a colon")
-    folded = lower.replace("_", "-")  # as some servers do, so both spellings are the same name
-    if folded in _NEVER_PASSED or folded.startswith(_NEVER_PASSED_PREFIXES):
+    if not may_be_let_pass(lower):
         raise ValueError("can never pass: it carries identity, framing or connection state")
     return lower
 

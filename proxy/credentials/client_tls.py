@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import ssl
 
-from proxy.credentials import tls
+from proxy import tls
 from proxy.files import Source, SourceError
 
 _log = logging.getLogger(__name__)

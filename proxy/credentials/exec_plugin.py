@@ -16,7 +16,7 @@ import signal
 import ssl
 from asyncio.subprocess import DEVNULL, PIPE, Process
 
-from proxy.credentials import tls
+from proxy import tls
 from proxy.credentials.client_tls import ClientTLS
 from proxy.credentials.credential import (
     Credential,

@@ -21,7 +21,7 @@ from proxy.credentials.credential import Credential, HeldCredential
 from proxy.credentials.endpoint import Upstream, parse_upstream
 from proxy.credentials.exec_plugin import ExecCredential
 from proxy.credentials.exec_protocol import API_VERSIONS, ExecConfig
-from proxy.files import FollowedFile, GivenData, Source, explain
+from proxy.files import FollowedFile, GivenData, Source
 
 _EXEC_EXTENSION = "client.authentication.k8s.io/exec"
 _REFUSED_OF_USERS = {
@@ -65,23 +65,26 @@ class Kubeconfig:
 
 
 def from_kubeconfig(path: Path) -> tuple[Upstream, Credential]:
-    """Return what the kubeconfig at ``path`` says. Raises KubeconfigError.
+    """Return what the kubeconfig at ``path`` says. Raises KubeconfigError or OSError.
 
     The kubeconfig is read once; the files that it names are followed.
     """
-    try:
-        kubeconfig = parse_kubeconfig(_read(path), path.absolute().parent)
-    except KubeconfigError as error:
-        problems = [f"--kubeconfig {path}: {problem}" for problem in error.problems]
-        raise KubeconfigError(problems) from error
+    kubeconfig = parse_kubeconfig(_text(path.read_bytes()), path.absolute().parent)
     return kubeconfig.upstream, kubeconfig.credential()
 
 
-def _read(path: Path) -> str:
+def problems_of(content: bytes, path: Path) -> list[str]:
+    """Return all that is wrong with a kubeconfig, for the check of the configuration."""
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise KubeconfigError([f"it cannot be read: {explain(error)}"]) from error
+        parse_kubeconfig(_text(content), path.absolute().parent)
+    except KubeconfigError as error:
+        return error.problems
+    return []
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode()
     except UnicodeDecodeError as error:
         raise KubeconfigError(["it is not text in UTF-8"]) from error
 

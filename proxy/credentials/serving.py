@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from proxy.credentials import tls
+from proxy import tls
 from proxy.credentials.certificates import CertificateError, Issued, ensure_certificates
 from proxy.files import FollowedFile, SourceError
 

@@ -11,9 +11,8 @@ import logging
 from pathlib import Path
 
 from proxy.credentials.certificates import CertificateError
-from proxy.files import explain, write_atomically
+from proxy.files import SERVICE_ACCOUNT, explain, write_atomically
 
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PLACEHOLDER_TOKEN = (
     b"This is not a token. Headlamp holds none: headlamp-auth-proxy adds its own to each request."
 )

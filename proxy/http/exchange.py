@@ -51,7 +51,8 @@ _log = logging.getLogger(__name__)
 class Exchange:
     """A request from the moment its head is whole until its answer has ended, either way.
 
-    Times are loop times in seconds, 0 where that point was not reached. ``status`` is what the
+    Times are those of ``time.perf_counter`` (uvloop's own clock counts whole milliseconds), 0
+    where that point was not reached. ``status`` is what the
     client was sent (0: nothing), ``error`` why, where the proxy itself is the reason, and
     ``truncated`` that the answer could not be finished.
     """
@@ -67,7 +68,7 @@ class Exchange:
         self.error: ProxyError | None = None
         self.truncated = self.client_left = self.impersonation_forbidden = False
         self.bytes_received = self.bytes_sent = 0
-        self.began_at = client.loop.time()
+        self.began_at = time.perf_counter()
         self.sent_at = self.answered_at = self.ended_at = 0.0
         self._service = service
         self._upstream: UpstreamConnection | None = None
@@ -151,7 +152,7 @@ class Exchange:
             identity=admission.identity.header,
         )
         verify_outgoing(data, admission.identity)
-        self.sent_at = self.client.loop.time()
+        self.sent_at = time.perf_counter()
         upstream.begin(self, data + self._framed(self._held))
         self._held = []
         if not self.request_done:
@@ -229,7 +230,7 @@ class Exchange:
             self.refuse(UpstreamMalformed("it switched to a protocol that was not asked for"))
             return
         self.status = head.status
-        self.answered_at = self.client.loop.time()
+        self.answered_at = time.perf_counter()
         self._service.observer.answered(self)
         framing = b"Connection: Upgrade\r\nUpgrade: %s\r\n" % asked
         self._send_client(write_response(head, framing) + rest)
@@ -241,7 +242,7 @@ class Exchange:
             return
         self.client.timer.clear()
         self.status = head.status
-        self.answered_at = self.client.loop.time()
+        self.answered_at = time.perf_counter()
         if head.status == 403:
             self._sniffed = b""
         self._service.observer.answered(self)
@@ -347,7 +348,7 @@ class Exchange:
         self._end()
 
     def _end(self) -> None:
-        self.ended_at = self.client.loop.time()
+        self.ended_at = time.perf_counter()
         self._service.observer.ended(self)
         self.client.exchange_ended(close=self._close, request_done=self.request_done)
 

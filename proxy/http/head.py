@@ -228,7 +228,7 @@ def write_request(
 @dataclass(slots=True)
 class ResponseHead:
     """A response head. ``content_length`` and ``chunked`` are as the head says, whatever the
-    request was: what body there is, is decided by ``body.response_framing``.
+    request was: what body there is, is decided by ``body.response_body``.
     """
 
     status: int
@@ -285,7 +285,7 @@ def parse_response(head: bytes) -> ResponseHead:
         status=parser.get_status_code(),
         status_text=collected.status_text,
         http11=head[7:8] == b"1",
-        passing=response_fields(collected.fields, options),
+        passing=response_fields(collected.fields, options - {b"content-length"}),
         options=options,
         upgrade=upgrade,
         content_length=content_length,

@@ -11,10 +11,11 @@ A connection has one timer; what its expiry means depends on what the connection
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import TYPE_CHECKING, Final, cast
 
-from proxy.errors import HeadTooLarge, ProxyError, RequestTimeout
+from proxy.errors import HeadTooLarge, MalformedRequest, ProxyError, RequestTimeout
 from proxy.http import answer
 from proxy.http.exchange import Exchange
 from proxy.http.head import END, MAX_HEAD_BYTES, parse_request
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 HEAD_TIMEOUT: Final = 10.0  # seconds from the first byte of a head to its last
 IDLE_TIMEOUT: Final = 120.0  # seconds; Go clients drop theirs after 90 and must be first
 LINGER: Final = 1.0  # seconds to swallow input after an early answer, so that it is seen
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")  # no head can have one, so there is no use waiting
 _READ_AHEAD: Final = 64 * 1024  # bytes of pipelined requests that may wait
 
 
@@ -236,6 +238,8 @@ class ClientConnection(asyncio.Protocol):
             if size > MAX_HEAD_BYTES:
                 raise HeadTooLarge(f"a request head of more than {MAX_HEAD_BYTES} bytes")
             if end < 0:
+                if _BARE_LF.search(self._buffer):
+                    raise MalformedRequest("a line ends without CR")
                 if not self._searched:
                     self.timer.set(HEAD_TIMEOUT)
                 self._searched = size

@@ -83,7 +83,8 @@ class JsonHandler(logging.Handler):
 
     def _fields(self, record: logging.LogRecord, event: str) -> dict[str, object]:
         extra = {k: v for k, v in vars(record).items() if k not in _OWN_ATTRIBUTES}
-        fields = extra | self._head(record, event)
+        head = self._head(record, event)
+        fields = head | extra | head  # in this order, and no extra can pass for one of ours
         if record.exc_info and record.exc_info[1] is not None:
             fields["error"] = compact(record.exc_info[1])
         return fields

@@ -15,7 +15,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -32,6 +32,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from proxy.authn.fetch import FetchResult
 from proxy.errors import (
     AuthenticationError,
     ConnectionNamesIdentity,
@@ -49,8 +50,7 @@ from proxy.requestinfo import KINDS, Kind
 
 PREFIX: Final = "headlamp_auth_proxy"
 
-FetchResult = Literal["success", "network", "http_error", "invalid"]
-FETCH_RESULTS: Final[tuple[FetchResult, ...]] = ("success", "network", "http_error", "invalid")
+FETCH_RESULTS: Final[tuple[FetchResult, ...]] = get_args(FetchResult)
 STREAM_KINDS: Final = tuple(kind for kind in KINDS if kind != "unary")
 TOKEN_ERRORS: Final = (AuthenticationError, KeysUnavailable, TokenTooLarge, MultipleCredentials)
 
@@ -175,7 +175,7 @@ class Metrics:
         self._duration = _bind(duration.labels, KINDS)
         self.proxy_overhead_seconds = self._histogram(
             "proxy_overhead_seconds",
-            "The proxy's own share: request in to upstream, and answer back to the client.",
+            "From the request's head to its being sent on: the proxy's own share.",
             _FINE_BUCKETS,
         )
         streams = self._gauge("streams_open", "Watches, streams and upgrades under way.", "kind")

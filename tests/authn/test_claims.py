@@ -64,7 +64,7 @@ def test_a_time_is_a_number_also_in_quotes_cut_to_seconds(
 @pytest.mark.parametrize(
     "literal",
     [b'""', b'"x"', b'" 1"', b'"1 "', b'"+1"', b'"01"', b'"0x1"', b'"1_0"', b'"NaN"', b'"inf"',
-     '"１"'.encode(), b"true", b"[]", b"{}", b"1e999", b'"1e999"', b"-1e999",
+     '"\uff11"'.encode(), b"true", b"[]", b"{}", b"1e999", b'"1e999"', b"-1e999",
      b"1" * 400, b"-" + b"1" * 400, b'"' + b"1" * 400 + b'"'],
     ids=lambda literal: repr(literal[:12]),
 )  # fmt: skip
@@ -82,9 +82,10 @@ def test_of_the_times_only_nbf_may_be_null() -> None:
 
 @pytest.mark.parametrize("name", ["iss", "sub", "nonce", "at_hash"])
 def test_some_claims_must_be_strings_even_if_nobody_asks_for_them(name: str) -> None:
-    assert read({name: "x"})
-    assert read({name: None})
-    for value in (5, True, [], {}):
+    read({name: "x"})
+    read({name: None})
+    wrong: tuple[object, ...] = (5, True, [], {})
+    for value in wrong:
         with pytest.raises(ClaimMalformed):
             read({name: value})
 
@@ -127,7 +128,7 @@ def test_a_wrong_type_counts_even_if_a_later_one_is_right() -> None:
     ],
 )
 def test_where_other_claims_are_to_be_had_is_well_formed(payload: object) -> None:
-    assert read(payload)
+    read(payload)
 
 
 @pytest.mark.parametrize(

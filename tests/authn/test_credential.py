@@ -29,6 +29,10 @@ def test_the_scheme_is_taken_in_any_case(scheme: bytes) -> None:
     assert (found.token, found.protocols) == (TOKEN, None)
 
 
+def test_a_token_of_every_character_of_rfc_6750_is_taken_whole() -> None:
+    assert extract([b"Bearer aZ09-._~+/=="], None).token == b"aZ09-._~+/=="
+
+
 @pytest.mark.parametrize(
     ("value", "error"),
     [
@@ -52,6 +56,7 @@ def test_the_scheme_is_taken_in_any_case(scheme: bytes) -> None:
         (b"Bearer " + TOKEN + b"\0", errors.TokenMalformed),
         (b"Bearer \xe2\x80\x8b" + TOKEN, errors.TokenMalformed),
         (b"Bearer a=b", errors.TokenMalformed),
+        (b"Bearer =", errors.TokenMalformed),
         (b"Bearer " + b"a" * (MAX_TOKEN_BYTES + 1), errors.TokenTooLarge),
     ],
 )
@@ -94,6 +99,7 @@ def test_several_authorization_values_are_refused_even_if_equal(
         ([b"a , b", b"\t" + IN_PROTOCOL + b" ", b"c"], b"a,b,c"),
         ([IN_PROTOCOL, b""], b""),  # an empty one counts, as in kube-apiserver
         ([IN_PROTOCOL + b","], b""),
+        ([IN_PROTOCOL, b"Base64url.bearer.x"], b"Base64url.bearer.x"),  # the prefix is exact
     ],
 )
 def test_a_bearer_subprotocol_is_taken_and_stripped(values: list[bytes], left: bytes) -> None:

@@ -95,6 +95,6 @@ def test_the_kelvin_sign_is_a_k() -> None:
     assert fold("to\u212aen") == "token"
 
 
-@pytest.mark.parametrize("name", ["is", "isss", "\u0131ss", "i\u00df", "ıss", " iss", "iss\0"])
+@pytest.mark.parametrize("name", ["is", "isss", "\u0131ss", "i\u00df", " iss", "iss\0"])
 def test_names_that_only_look_alike_do_not(name: str) -> None:
     assert fold(name) != "iss"

@@ -350,6 +350,12 @@ async def test_a_ca_file_without_certificates_trusts_nobody(
     assert server.requests == []
 
 
+async def test_an_intermediate_alone_can_be_trusted_as_in_go(seen: Seen) -> None:
+    async with FakeIssuer(authority=trustme.CA().create_child_ca()) as server:
+        await issuer_of(server, seen).refresh()
+        assert await seen.next_fetch() == "success"
+
+
 async def test_without_a_ca_file_the_system_s_roots_are_trusted(
     server: FakeIssuer, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -443,7 +449,8 @@ async def test_a_socks_proxy_that_refuses_is_a_failure_like_any_other(
 async def test_a_proxy_that_hangs_up_is_a_failure_like_any_other(
     server: FakeIssuer, seen: Seen, scheme: str
 ) -> None:
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
         writer.close()
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as proxy:

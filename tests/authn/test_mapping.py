@@ -8,6 +8,7 @@ import pytest
 
 from proxy import errors
 from proxy.authn.mapping import CREDENTIAL_ID, ClaimMapping, Claims, groups_by_claim, user_info
+from proxy.userinfo import UserInfo
 
 SUB = ClaimMapping("sub")
 EMAIL = ClaimMapping("email")
@@ -72,7 +73,7 @@ def test_an_email_of_which_nothing_or_good_is_said_is_taken(claims: Claims) -> N
         ({"groups": ""}, ("",)),
         ({"groups": "a b,c"}, ("a b,c",)),
         ({"groups": ["b", "a", "b", "", None]}, ("b", "a", "b", "", "")),
-        ({"groups": ["a"], "tags": ["t"]}, ("t", "a")),
+        ({"groups": ["a"], "tags": ["t"]}, ("t", "a")),  # in the order of the configuration
         ({"Groups": ["a"]}, ()),
     ],
 )
@@ -148,7 +149,7 @@ def test_what_kube_apiserver_would_not_fetch_is_no_group(claims: Claims) -> None
 def test_a_required_claim_is_compared_exactly(value: object, wanted: str, passes: bool) -> None:
     mapping = replace(SUB, required_claims={"hd": wanted})
     if passes:
-        assert user_info({"sub": "a", "hd": value}, mapping)
+        user_info({"sub": "a", "hd": value}, mapping)
     else:
         with pytest.raises((errors.RequiredClaimMismatch, errors.ClaimMalformed)):
             user_info({"sub": "a", "hd": value}, mapping)
@@ -157,6 +158,13 @@ def test_a_required_claim_is_compared_exactly(value: object, wanted: str, passes
 def test_a_required_claim_must_be_there_even_if_it_may_be_empty() -> None:
     with pytest.raises(errors.RequiredClaimMismatch):
         user_info({"sub": "a"}, replace(SUB, required_claims={"hd": ""}))
+
+
+def test_every_required_claim_is_required_and_named_if_it_is_not_met() -> None:
+    mapping = replace(SUB, required_claims={"a": "1", "b": "2"})
+    user_info({"sub": "x", "a": "1", "b": "2"}, mapping)
+    with pytest.raises(errors.RequiredClaimMismatch, match="claim b"):
+        user_info({"sub": "x", "a": "1", "b": "3"}, mapping)
 
 
 def test_what_is_required_is_asked_last() -> None:
@@ -178,3 +186,8 @@ def test_the_credential_s_id_comes_from_jti(
     claims: Claims, extra: dict[str, tuple[str, ...]]
 ) -> None:
     assert user_info({"sub": "a", **claims}, SUB).extra == extra
+
+
+def test_nothing_else_of_a_token_becomes_part_of_the_user() -> None:
+    claims = {"sub": "a", "uid": 7, "username": "b", "extra": {"a": ["b"]}, "name": "A"}
+    assert user_info(claims, SUB) == UserInfo("a")

@@ -201,6 +201,14 @@ def test_a_malformed_response_is_refused(head: bytes) -> None:
         parse_response(head)
 
 
+def test_a_response_does_not_lose_its_length_to_its_connection_header() -> None:
+    """The client would have nothing to tell it where the answer ends."""
+    head = parse_response(
+        b"HTTP/1.1 200 OK\r\nConnection: Content-Length, x\r\nX: y\r\nContent-Length: 2\r\n\r\n"
+    )
+    assert head.passing == [(b"Content-Length", b"2")]
+
+
 def test_a_response_keeps_its_words() -> None:
     head = parse_response(b"HTTP/1.1 418 I'm a teapot\r\nUpgrade: x\r\nVia: y\r\n\r\n")
     assert (head.status, head.status_text, head.upgrade) == (418, b"I'm a teapot", b"x")

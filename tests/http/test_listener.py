@@ -36,6 +36,7 @@ WATCH = GET.replace(b"pods", b"pods?watch=1")
             400,
             "upgrade_not_supported",
         ),
+        (b"GET / HTTP/1.1\nHost: x\n\n", 400, "malformed_request"),
         (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, "malformed_request"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from proxy.credentials.tls import check_pair, server_context
+from proxy.tls import check_pair, server_context
 
 
 @pytest.fixture
