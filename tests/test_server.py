@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,7 +29,7 @@ CLIENT = "4f1c0d9be27a4c5f8a36b1d2e3f40516"
 
 
 class ApiServer(ThreadingHTTPServer):
-    """Stands for the API server: answers every GET with what it was sent; ``/hold`` waits."""
+    """Stands for the API server: answers a GET with the headers that came; ``/hold`` waits."""
 
     daemon_threads = True
 
@@ -46,7 +47,8 @@ class _Answer(BaseHTTPRequestHandler):
         if self.path.startswith("/hold"):
             self.server.holding.set()
             self.server.released.wait(30)
-        body = json.dumps(dict(self.headers.items())).encode()
+        seen = {name: ", ".join(self.headers.get_all(name, [])) for name in self.headers}
+        body = json.dumps(seen).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -308,6 +310,64 @@ def test_a_kubeconfig_says_where_and_who(
         seen = serve.get("/version", token())[1]
         assert seen["Authorization"] == "Bearer from-the-kubeconfig"
         assert seen["Impersonate-User"] == "alice@example.com"
+
+
+OWN = "headlamp-auth-proxy:authenticated"
+USER, GROUPS, REFUSED = "Impersonate-User", "Impersonate-Group", "refused"
+
+# A flag, what the token says besides, and what the API server then sees, or why it sees nothing.
+OBEYED: list[tuple[list[str], dict[str, object], str, str]] = [
+    (["--oidc-clock-skew=1h"], {"exp": int(time.time()) - 90}, USER, "alice@example.com"),
+    (["--oidc-clock-skew=0s"], {"exp": int(time.time()) - 2}, REFUSED, "token_expired"),
+    (["--oidc-username-claim=sub"], {"sub": "a"}, USER, f"{ISSUER}#a"),
+    (["--oidc-username-claim=sub", "--oidc-username-prefix=-"], {"sub": "a"}, USER, "a"),
+    (["--oidc-username-prefix=ts:"], {}, USER, "ts:alice@example.com"),
+    (["--oidc-groups-prefix=ts:"], {}, GROUPS, f"ts:admins, {OWN}"),
+    (["--oidc-groups-claim=teams"], {"teams": "crew"}, GROUPS, f"crew, {OWN}"),
+    (["--oidc-groups-claim="], {}, GROUPS, OWN),
+    (["--oidc-required-claim=tailnet=other."], {}, REFUSED, "required_claim_mismatch"),
+    (["--oidc-client-id=another"], {}, REFUSED, "audience_mismatch"),
+    (["--oidc-signing-algs=ES256"], {}, REFUSED, "algorithm_not_allowed"),
+    (["--groups-allow=o*"], {"groups": ["admins", "ops"]}, GROUPS, f"ops, {OWN}"),
+    (["--allow-reserved-group=eks:x"], {"groups": ["eks:x"]}, GROUPS, f"eks:x, {OWN}"),
+    (["--reserved-prefix=adm"], {}, REFUSED, "group_reserved"),
+    (["--authenticated-group=us"], {}, GROUPS, "admins, us"),
+    (["--pass-header=X-Team"], {}, "X-Team", "blue"),
+]
+
+
+@pytest.mark.parametrize(
+    ("flags", "claims", "where", "what"), OBEYED, ids=[" ".join(row[0]) for row in OBEYED]
+)
+def test_a_flag_is_obeyed(
+    tmp_path: Path,
+    key_flags: list[str],
+    upstream_flags: list[str],
+    flags: list[str],
+    claims: dict[str, object],
+    where: str,
+    what: str,
+) -> None:
+    if "--oidc-client-id=another" in flags:
+        key_flags = [flag for flag in key_flags if not flag.startswith("--oidc-client-id")]
+    with Serve(tmp_path, *key_flags, *upstream_flags, *flags) as serve:
+        serve.wait_ready()
+        seen = serve.get("/version", token(**claims), {"X-Team": "blue"})[1]
+        if where == REFUSED:
+            assert seen["details"]["causes"][0]["reason"] == what
+        else:
+            assert seen[where] == what
+
+
+def test_a_withdrawn_key_takes_its_tokens_along(
+    tmp_path: Path, key_flags: list[str], upstream_flags: list[str]
+) -> None:
+    with Serve(tmp_path, *key_flags, *upstream_flags) as serve:
+        serve.wait_ready()
+        known = token()
+        assert serve.get("/version", known)[0] == 200
+        (tmp_path / "jwks.json").write_bytes(jwks_document(rsa_key(1)))
+        serve.wait_until(lambda: serve.get("/version", known)[0] == 401, "withdrawn")
 
 
 def test_neither_logs_nor_metrics_hold_a_secret(

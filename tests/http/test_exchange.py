@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -109,6 +110,29 @@ async def test_the_proxy_itself_says_continue_once_the_way_is_clear(proxy: Proxy
     assert await api.read_exactly(3) == b"abc"
     api.send(OK)
     assert (await client.answer()).body == b"ok"
+
+
+async def test_who_has_begun_to_send_is_not_told_to_go_on(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(POST + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\na")
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    client.send(b"bc")
+    assert await api.read_exactly(3) == b"abc"
+    api.send(OK)
+    assert (await client.answer()).interim == []
+
+
+async def test_both_sides_are_probed_while_they_are_silent(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(GET)
+    await (await proxy.upstream.connection()).read_head()
+    (below,) = proxy.listener._connections
+    (above,) = proxy.pool._open
+    for transport in (below.transport, above.transport):
+        sock = transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 30
 
 
 async def test_a_refused_request_gets_no_continue(proxy: Proxy) -> None:

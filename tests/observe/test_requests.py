@@ -1,0 +1,149 @@
+"""What becomes of an exchange in metrics and log, as seen on a running data plane."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from proxy.observe.access_log import AccessLog
+from proxy.observe.log_writer import LogWriter
+from proxy.observe.metrics import Metrics
+from proxy.observe.requests import RequestObserver
+from tests.conftest import Tls
+from tests.http.conftest import Proxy, run_proxy
+from tests.http.test_exchange import GET, OK, POST
+from tests.wire import Upstream
+
+
+class Seen:
+    """A data plane whose observer is the real one."""
+
+    def __init__(self, proxy: Proxy, metrics: Metrics, writer: LogWriter, log: Path) -> None:
+        self.proxy, self._metrics, self._writer, self._log = proxy, metrics, writer, log
+
+    def value(self, name: str, **labels: str) -> float:
+        found = self._metrics.registry.get_sample_value(f"headlamp_auth_proxy_{name}", labels)
+        assert found is not None, name
+        return found
+
+    def line(self) -> dict[str, object]:
+        self._writer.close()
+        (line,) = self._log.read_text().splitlines()
+        found: dict[str, object] = json.loads(line)
+        return found
+
+
+@pytest.fixture
+async def seen(tls: Tls, tmp_path: Path) -> AsyncIterator[Seen]:
+    metrics, path = Metrics("test"), tmp_path / "log"
+    with path.open("wb") as file:
+        writer = LogWriter(os.dup(file.fileno()))
+    observer = RequestObserver(metrics, AccessLog(writer))
+    async with Upstream.run(tls.server) as upstream, run_proxy(tls, upstream) as proxy:
+        proxy.listener.service = replace(proxy.listener.service, observer=observer)
+        yield Seen(proxy, metrics, writer, path)
+
+
+async def test_an_answer_that_passes(seen: Seen) -> None:
+    client = await seen.proxy.client()
+    client.send(POST + b"Content-Length: 3\r\n\r\nabc")
+    api = await seen.proxy.upstream.connection()
+    await api.read_head()
+    assert seen.value("requests_in_flight", kind="unary") == 1
+    api.send(OK)
+    await client.answer()
+    assert seen.value("requests_in_flight", kind="unary") == 0
+    assert seen.value("requests_total", code="200", kind="unary") == 1
+    assert seen.value("token_results_total", result="valid") == 1
+    assert seen.value("request_duration_seconds_count", kind="unary") == 1
+    assert seen.value("upstream_request_duration_seconds_sum") > 0
+    assert seen.value("proxy_overhead_seconds_sum") > 0
+    assert seen.value("bytes_total", direction="received") == 3
+    assert seen.value("bytes_total", direction="sent") > 2
+    line = seen.line()
+    assert (line["code"], line["verb"], line["resource"]) == (200, "create", "pods")
+    assert (line["user"], line["bytes_in"]) == ("alice", 3)
+    assert "outcome" not in line
+    assert "reason" not in line
+
+
+async def test_a_refusal_names_its_reason(seen: Seen) -> None:
+    client = await seen.proxy.client()
+    client.send(b"GET /api/v1/pods HTTP/1.1\r\nHost: x\r\n\r\n")
+    await client.answer()
+    assert seen.value("refused_requests_total", reason="token_missing") == 1
+    assert seen.value("token_results_total", result="token_missing") == 1
+    assert seen.value("token_results_total", result="valid") == 0
+    line = seen.line()
+    assert (line["code"], line["reason"]) == (401, "token_missing")
+    assert "user" not in line
+    assert "upstream_ms" not in line
+
+
+async def test_what_is_no_request_is_counted_too(seen: Seen) -> None:
+    client = await seen.proxy.client()
+    client.send(b"nonsense\r\n\r\n")
+    await client.answer()
+    assert seen.value("refused_requests_total", reason="malformed_request") == 1
+    assert seen.value("requests_total", code="400", kind="unary") == 1
+
+
+async def test_a_cut_answer_is_truncated_and_no_refusal(seen: Seen) -> None:
+    client = await seen.proxy.client()
+    client.send(GET)
+    api = await seen.proxy.upstream.connection()
+    await api.read_head()
+    api.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123")
+    await client.read_until(b"123")
+    await api.end("reset")
+    await client.read_to_end()
+    assert seen.value("upstream_errors_total", reason="truncated") == 1
+    assert seen.value("refused_requests_total", reason="upstream_reset") == 0
+    assert seen.line()["outcome"] == "truncated"
+
+
+async def test_a_request_that_is_sent_again_is_counted(seen: Seen) -> None:
+    client = await seen.proxy.client()
+    client.send(GET)
+    api = await seen.proxy.upstream.connection()
+    await api.read_head()
+    api.send(OK)
+    await client.answer()
+    client.send(GET)
+    await api.read_head()
+    await api.end("reset")
+    again = await seen.proxy.upstream.connection()
+    await again.read_head()
+    again.send(OK)
+    await client.answer()
+    assert seen.value("upstream_retries_total") == 1
+
+
+async def test_a_watch_is_open_until_it_ends(seen: Seen) -> None:
+    client = await seen.proxy.client()
+    client.send(GET.replace(b"pods", b"pods?watch=1"))
+    api = await seen.proxy.upstream.connection()
+    await api.read_head()
+    api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+    await client.read_until(b"{}\r\n")
+    assert seen.value("streams_open", kind="watch") == 1
+    api.send(b"0\r\n\r\n")
+    await client.read_until(b"0\r\n\r\n")
+    assert seen.value("streams_open", kind="watch") == 0
+    assert seen.value("stream_duration_seconds_count", kind="watch") == 1
+
+
+async def test_a_client_that_leaves_is_said_to_have_left(seen: Seen) -> None:
+    client = await seen.proxy.client()
+    client.send(GET.replace(b"pods", b"pods?watch=1"))
+    api = await seen.proxy.upstream.connection()
+    await api.read_head()
+    await client.end("reset")
+    assert await api.ended()
+    assert seen.value("requests_total", code="other", kind="watch") == 1
+    assert seen.line()["outcome"] == "client_left"

@@ -1,0 +1,36 @@
+"""An error as a Status object."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from proxy.errors import KeysUnavailable, ProxyError, TokenExpired, every_error
+from proxy.status import status_body
+
+
+def test_it_is_what_kube_apiserver_would_write() -> None:
+    assert json.loads(status_body(TokenExpired("exp was long ago"))) == {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": "The token has expired. Sign in again.",
+        "reason": "Unauthorized",
+        "details": {
+            "causes": [
+                {"reason": "token_expired", "message": "The token has expired. Sign in again."}
+            ]
+        },
+        "code": 401,
+    }
+
+
+def test_when_to_come_back_is_said_where_it_is_known() -> None:
+    assert json.loads(status_body(KeysUnavailable()))["details"]["retryAfterSeconds"] == 5
+
+
+@pytest.mark.parametrize("error", list(every_error()), ids=lambda error: error.label)
+def test_what_is_for_the_log_is_never_in_it(error: type[ProxyError]) -> None:
+    assert b"for the log" not in status_body(error("for the log"))
