@@ -1,22 +1,57 @@
-# Two stages: what is needed to install stays behind, what runs is a virtual environment and Python.
-# PYTHON_IMAGE may name any image with a python3 of 3.11 or later.
+# Two stages: what is needed to install stays behind; what runs is Python, a virtual environment and
+# its bytecode, as a user that the image need not know, on a root file system that is read-only.
+#
+# PYTHON_IMAGE is any image with python3 3.11 or later, its venv module and a shell. The tag is for
+# builds at hand: a release resolves it to a digest first and passes that (release.yml).
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
+ENV PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all:
 COPY requirements/run.lock requirements/build.lock requirements/
 RUN python3 -m venv --without-pip /opt/venv \
  && python3 -m venv /opt/installer \
- && /opt/installer/bin/pip install --no-cache-dir --no-compile --require-hashes -r requirements/build.lock \
- && /opt/installer/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --require-hashes -r requirements/run.lock
+ && /opt/installer/bin/pip install --require-hashes -r requirements/build.lock \
+ && /opt/installer/bin/pip --python /opt/venv/bin/python install --no-compile --require-hashes \
+    -r requirements/run.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY proxy proxy
 RUN /opt/installer/bin/python -m hatchling build -t wheel -d /dist \
- && /opt/installer/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps /dist/*.whl
+ && /opt/installer/bin/pip --python /opt/venv/bin/python install --no-compile --no-deps /dist/*.whl
+# Each of these falls back to Python, or to nothing, without a word where its C part is missing.
+RUN /opt/venv/bin/python -c 'import uvloop.loop, httptools.parser.parser, aiohttp._http_parser, \
+    aiohttp._http_writer, aiohttp._websocket.mask, frozenlist._frozenlist, multidict._multidict, \
+    propcache._helpers_c, yarl._quoting_c'
+# A read-only root never gets bytecode of its own. The usual kind holds the time of its build.
+ENV PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONHASHSEED=0
+RUN stdlib="$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
+ && /opt/venv/bin/python -m compileall -q --invalidation-mode checked-hash \
+    -x '^/usr/.*/(ensurepip|idlelib|lib2to3|site-packages|test|tkinter|turtledemo)/' \
+    "$stdlib" /opt/venv/lib
 
 FROM ${PYTHON_IMAGE}
+ARG PYTHON_IMAGE
+# What could install anything more; the paths of python.org's image and of Debian's.
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* \
+    /usr/local/lib/python3*/ensurepip /usr/lib/python3*/ensurepip /usr/share/python-wheels
+COPY --from=build /opt/bytecode /opt/bytecode
 COPY --from=build /opt/venv /opt/venv
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 ENTRYPOINT ["/opt/venv/bin/headlamp-auth-proxy"]
 CMD ["serve"]
+# Known to a release only; the times are the commit's, so that the same commit is the same image.
+ARG SOURCE
+ARG VERSION
+ARG REVISION
+ARG CREATED
+LABEL org.opencontainers.image.title="headlamp-auth-proxy" \
+      org.opencontainers.image.description="Lets tsidp's users into Headlamp on clusters whose API server cannot be told to trust an OIDC issuer." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.url="${SOURCE}" \
+      org.opencontainers.image.documentation="${SOURCE}#readme" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -93,7 +94,7 @@ def key_flags(tmp_path: Path) -> list[str]:
     ]
 
 
-def token(email: str = "alice@example.com", **claims: object) -> str:
+def token(email: str = "alice@example.com", **claims: Any) -> str:
     return rsa_key().token(tsidp_claims(ISSUER, email, ["admins"]) | claims)
 
 

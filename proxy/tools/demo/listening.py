@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import socket
 from aiohttp import web
 
 from proxy.credentials.certificates import ensure_certificates

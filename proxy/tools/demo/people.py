@@ -33,7 +33,7 @@ class Person:
     @property
     def described(self) -> str:
         if self.tagged:
-            return "a tagged device"
+            return "a tagged device, which tsidp does not let in"
         return ", ".join(self.groups) or "no groups"
 
 

@@ -1,11 +1,11 @@
-"""What is in the sample cluster when it starts: the demo's own objects, running, and their setting."""
+"""What is in the sample cluster when it starts: the demo's own objects, as if they were running."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, Final
 
-from proxy.tools.demo.cluster.objects import Object, Objects
+from proxy.tools.demo.cluster.objects import Object, Objects, timestamp
 
 NODE: Final = "sample-node"
 LOG: Final = (
@@ -24,26 +24,26 @@ def fill(objects: Objects, manifests: Iterable[Object], now: float) -> None:
     for item in (*ordinary, *manifests):
         resource = _RESOURCES.get(item["kind"])
         if resource is not None:
-            objects.create(resource, _alive(item), now)
+            objects.create(resource, _alive(item, timestamp(now)), now)
 
 
 def _namespace(name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
-def _alive(item: Object) -> Object:
+def _alive(item: Object, started: str) -> Object:
     """Return an object as the controllers and the kubelet would leave it."""
     match item["kind"]:
         case "Namespace":
             return item | {"status": {"phase": "Active"}}
         case "Pod":
             spec = item["spec"] | {"nodeName": NODE}
-            return item | {"spec": spec, "status": _running(item["spec"]["containers"])}
+            return item | {"spec": spec, "status": _running(item["spec"]["containers"], started)}
         case _:
             return item
 
 
-def _running(containers: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _running(containers: Iterable[dict[str, Any]], started: str) -> dict[str, Any]:
     return {
         "phase": "Running",
         "podIP": "10.0.0.7",
@@ -53,7 +53,7 @@ def _running(containers: Iterable[dict[str, Any]]) -> dict[str, Any]:
                 "image": container["image"],
                 "ready": True,
                 "restartCount": 0,
-                "state": {"running": {}},
+                "state": {"running": {"startedAt": started}},
             }
             for container in containers
         ],

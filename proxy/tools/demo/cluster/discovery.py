@@ -48,6 +48,7 @@ class Resource:
 _READ: Final = ("get", "list", "watch")
 RESOURCES: Final = (
     Resource("configmaps", "ConfigMap", ("create", "delete", *_READ), short="cm"),
+    Resource("events", "Event", _READ, short="ev"),  # none ever happen; describe asks for them
     Resource("namespaces", "Namespace", _READ, namespaced=False, short="ns"),
     Resource("pods", "Pod", ("delete", *_READ), short="po"),
     Resource("pods/exec", "PodExecOptions", ("create", "get")),

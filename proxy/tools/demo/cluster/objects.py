@@ -64,9 +64,7 @@ class Objects:
         if key in self._objects:
             raise already_exists(resource, metadata["name"])
         metadata["uid"] = str(uuid.uuid4())
-        metadata["creationTimestamp"] = (
-            f"{datetime.fromtimestamp(int(now), UTC):%Y-%m-%dT%H:%M:%SZ}"
-        )
+        metadata["creationTimestamp"] = timestamp(now)
         if not dry_run:
             self._objects[key] = made
             self._remember("ADDED", resource, made)
@@ -87,3 +85,8 @@ class Objects:
         self.version += 1
         item["metadata"]["resourceVersion"] = str(self.version)
         self.history.append(Change(what, resource, item))
+
+
+def timestamp(now: float) -> str:
+    """Return a moment as Kubernetes writes it."""
+    return f"{datetime.fromtimestamp(int(now), UTC):%Y-%m-%dT%H:%M:%SZ}"

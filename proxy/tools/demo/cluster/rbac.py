@@ -91,6 +91,11 @@ class _Binding:
             return False
         return user.username in self.users or not self.groups.isdisjoint(user.groups)
 
+    def allows(self, user: UserInfo, question: Question) -> bool:
+        return self.holds_for(user, question.namespace) and any(
+            _covers(rule, question) for rule in self.rules
+        )
+
 
 class Authorizer:
     """The roles and bindings among ``objects``, and those that always are."""
@@ -110,9 +115,8 @@ class Authorizer:
     def allowed_by(self, user: UserInfo, question: Question) -> str | None:
         """Return what allows it, in words, or None where nothing does."""
         for binding in self._bindings:
-            if binding.holds_for(user, question.namespace):
-                if any(_covers(rule, question) for rule in binding.rules):
-                    return f"RBAC: allowed by {binding.described}"
+            if binding.allows(user, question):
+                return f"RBAC: allowed by {binding.described}"
         return None
 
     def check(self, user: UserInfo, question: Question) -> None:

@@ -1,7 +1,7 @@
 """Label and field selectors, as far as people type them.
 
-Labels: ``a=b``, ``a==b``, ``a!=b``, ``a``, ``!a``. Fields: equality on ``metadata.name`` and
-``metadata.namespace``. Anything else is a 400, never a list of too much.
+Labels: ``a=b``, ``a==b``, ``a!=b``, ``a``, ``!a``. Fields: the same equality, on any path
+(``status.phase``); what is not there is empty. Anything else is a 400, never a list of too much.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from proxy.tools.demo.cluster.statuses import bad_request, quoted
 
 Matches = Callable[[Mapping[str, Any]], bool]
 _LABEL: Final = re.compile(r"(!?)([\w./-]+?)(?:(==|!=|=)([\w.-]*))?")
-_FIELD: Final = re.compile(r"(metadata\.name|metadata\.namespace)(==|!=|=)([^,=!]*)")
+_FIELD: Final = re.compile(r"([A-Za-z.]+)(==|!=|=)([^,=!]*)")
 
 
 def selector(labels: str, fields: str) -> Matches:
     """Return whether an object is selected by both. Raises ApiError."""
     terms = [_label(term) for term in labels.split(",") if term]
     terms += [_field(term) for term in fields.split(",") if term]
-    return lambda item: all(term(item["metadata"]) for term in terms)
+    return lambda item: all(term(item) for term in terms)
 
 
 def _label(term: str) -> Matches:
@@ -30,8 +30,8 @@ def _label(term: str) -> Matches:
         raise bad_request(f"unable to parse requirement: {quoted(term)} (in the sample cluster)")
     negated, key, operator, value = parsed.groups()
 
-    def matches(metadata: Mapping[str, Any]) -> bool:
-        labels = metadata.get("labels", {})
+    def matches(item: Mapping[str, Any]) -> bool:
+        labels = item["metadata"].get("labels") or {}
         if operator is None:
             return (key in labels) is not bool(negated)
         return (labels.get(key) == value) is not (operator == "!=")
@@ -42,6 +42,13 @@ def _label(term: str) -> Matches:
 def _field(term: str) -> Matches:
     parsed = _FIELD.fullmatch(term)
     if parsed is None:
-        raise bad_request(f"field label not supported: {term.partition('=')[0]}")
-    key = parsed[1].removeprefix("metadata.")
-    return lambda metadata: (metadata.get(key, "") == parsed[3]) is not (parsed[2] == "!=")
+        raise bad_request(f"field label not supported: {quoted(term)}")
+    path, operator, value = parsed.groups()
+    return lambda item: (_at(item, path) == value) is not (operator == "!=")
+
+
+def _at(item: Mapping[str, Any], path: str) -> object:
+    found: object = item
+    for key in path.split("."):
+        found = found.get(key, "") if isinstance(found, dict) else ""
+    return found

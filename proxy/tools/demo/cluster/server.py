@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from proxy.requestinfo import RequestInfo, resolve
-from proxy.tools.demo.cluster import discovery, tables
+from proxy.tools.demo.cluster import discovery, protobuf, tables
 from proxy.tools.demo.cluster.contents import fill
 from proxy.tools.demo.cluster.identity import user_of
 from proxy.tools.demo.cluster.objects import Change, Object, Objects
@@ -202,12 +202,18 @@ class SampleCluster:
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
-    if request.content_type != "application/json":
-        raise unsupported_media_type()
+    data = await request.read()
+    media_type = request.headers.get("Content-Type", "application/json").partition(";")[0]
     try:
-        body = json.loads(await request.read())
+        match media_type:
+            case "application/json":
+                body = json.loads(data)
+            case protobuf.MEDIA_TYPE:
+                body = protobuf.decode(data)
+            case _:
+                raise unsupported_media_type()
     except ValueError as error:
-        raise bad_request(f"the body is not JSON: {error}") from error
+        raise bad_request(f"the body cannot be read: {error}") from error
     if not isinstance(body, dict):
         raise bad_request("the body is not an object")
     return body

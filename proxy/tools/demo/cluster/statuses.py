@@ -86,7 +86,8 @@ def already_exists(resource: str, name: str) -> ApiError:
 
 def unsupported_media_type() -> ApiError:
     message = "the body of the request was in an unknown format - accepted media types include: "
-    return ApiError(415, "UnsupportedMediaType", message + "application/json")
+    known = "application/json,application/vnd.kubernetes.protobuf"
+    return ApiError(415, "UnsupportedMediaType", message + known)
 
 
 def quoted(text: str) -> str:

@@ -2,7 +2,8 @@
 
 A watch is a line of JSON a change. Of exec, both channel protocols are spoken: in a message the
 first byte is the channel, and v5 can also say that a channel has ended, where v4 cannot. SPDY is
-not: kubectl asks for it only where WebSocket fails. Source: k8s.io/apimachinery/pkg/util/remotecommand.
+not: kubectl asks for it only where WebSocket fails.
+Source: k8s.io/apimachinery/pkg/util/remotecommand.
 """
 
 from __future__ import annotations
@@ -68,8 +69,10 @@ async def serve_exec(request: web.Request, pod: str) -> web.StreamResponse:
     stdin, tty = (query.get(name) in ("1", "true") for name in ("stdin", "tty"))
     program = start(query.getall("command", []), pod, stdin=stdin, tty=tty)
     await _converse(socket, program)
-    await socket.send_bytes(bytes([ERROR]) + json.dumps(_status(program.exit_code or 0)).encode())
-    await socket.close()
+    if not socket.closed:
+        status = json.dumps(_status(program.exit_code or 0)).encode()
+        await socket.send_bytes(bytes([ERROR]) + status)
+        await socket.close()
     return socket
 
 

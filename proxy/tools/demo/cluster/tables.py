@@ -14,6 +14,7 @@ Item = Mapping[str, Any]
 Cell = str | int
 _Columns = tuple[tuple[str, str, int], ...]  # name, type, priority (above 0: only with -o wide)
 
+_ANY_COLUMNS: Final[_Columns] = (("Name", "string", 0), ("Age", "string", 0))
 _COLUMNS: Final[Mapping[str, _Columns]] = {
     "configmaps": (("Name", "string", 0), ("Data", "integer", 0), ("Age", "string", 0)),
     "namespaces": (("Name", "string", 0), ("Status", "string", 0), ("Age", "string", 0)),
@@ -44,7 +45,8 @@ def table(
         "metadata": {"resourceVersion": version},
         "columnDefinitions": _definitions(resource) if columns else None,
         "rows": [
-            {"cells": _CELLS[resource](item, now), "object": _partial(item)} for item in items
+            {"cells": _CELLS.get(resource, _any)(item, now), "object": _partial(item)}
+            for item in items
         ],
     }
 
@@ -73,8 +75,12 @@ def _definitions(resource: str) -> list[dict[str, Any]]:
             "description": "",
             "priority": priority,
         }
-        for name, kind, priority in _COLUMNS[resource]
+        for name, kind, priority in _COLUMNS.get(resource, _ANY_COLUMNS)
     ]
+
+
+def _any(item: Item, now: float) -> list[Cell]:
+    return [_name(item), _age(item, now)]
 
 
 def _configmap(item: Item, now: float) -> list[Cell]:
