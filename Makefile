@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-real transcript check format docs bench lock clean
+.PHONY: help install test test-real test-image transcript check format docs bench lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,6 +20,10 @@ test: $(VENV)/developer ## Run the tests (those that need a real kube-apiserver 
 test-real: $(VENV)/developer ## Build kube-apiserver and etcd once, and run the tests that use them
 	assets=$$(tests/kube/build | tail -n 1) && \
 	KUBEBUILDER_ASSETS="$$assets" HEADLAMP_AUTH_PROXY_REQUIRE_REAL=1 $(BIN)/python -m pytest tests/real
+
+test-image: $(VENV)/developer ## Build the image and test it (needs podman, and mmdebstrap or PYTHON_IMAGE)
+	image=$$(tests/image/build) && \
+	HEADLAMP_AUTH_PROXY_IMAGE="$$image" $(BIN)/python -m pytest tests/image
 
 transcript: $(VENV)/developer ## Show what alice and bob see, on a real API server
 	@assets=$$(tests/kube/build | tail -n 1) && \
