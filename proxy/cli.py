@@ -7,11 +7,12 @@ or a wrong configuration says all that is wrong and exits 2; it never shows a tr
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from proxy.config import ConfigError, load
 from proxy.config.usage import flags_help
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: Sequence[str]) -> int:
+    # As process 1 of a container, a program without a handler does not notice SIGTERM at all.
+    signal.signal(signal.SIGTERM, _leave)
     try:
         config = load(arguments, os.environ, check_kubeconfig=_kubeconfig_problems)
     except ConfigError as error:
@@ -57,6 +60,10 @@ def _serve(arguments: Sequence[str]) -> int:
     from proxy.server import serve
 
     return serve(config)
+
+
+def _leave(*_: object) -> NoReturn:
+    raise SystemExit(0)
 
 
 def _kubeconfig_problems(content: bytes, path: Path) -> list[str]:

@@ -97,6 +97,7 @@ _NEVER_PREFIXES: Final = (*_IDENTITY_PREFIXES, "x-forwarded-", "sec-websocket-")
 _RESPONSE_DROP: Final = _HOP_BY_HOP | {b"set-cookie", b"set-cookie2"}
 
 _REMEMBERED_NAMES = 512
+_REMEMBERED_LENGTH = 64  # bytes
 
 
 def _folded(name: bytes) -> str:
@@ -116,7 +117,7 @@ class RequestHeaders(dict[bytes, Role]):
 
     def __missing__(self, name: bytes) -> Role:
         role = self._judge(name)
-        if len(self) < _REMEMBERED_NAMES:
+        if len(self) < _REMEMBERED_NAMES and len(name) <= _REMEMBERED_LENGTH:
             self[name] = role
         return role
 

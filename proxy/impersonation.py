@@ -109,6 +109,10 @@ def _malformed(name: str) -> str | None:
         return "begins or ends with a blank"
     if any(unicodedata.category(char) in {"Cc", "Cs"} for char in name):
         return "holds a control character or a lone surrogate"
+    if "\ufffd" in name:
+        # What JSON cannot say (a lone surrogate, bytes that are not UTF-8) has become this, as in
+        # Go; two users who differ in nothing else must not become one.
+        return "holds a character that could not be read"
     return None
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -40,7 +41,7 @@ from proxy.credentials.serving import GivenCertificate, OwnCertificate, ServingC
 from proxy.credentials.trust import write_trust_directory
 from proxy.gate import Gate
 from proxy.headers import RequestHeaders
-from proxy.http.listener import Listener
+from proxy.http.listener import GOODBYE, Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Service
 from proxy.impersonation import Impersonation, Policy
@@ -55,7 +56,7 @@ from proxy.version import installed_version
 
 HOUSEKEEPING: Final = 1.0  # seconds between two rounds
 BACKLOG: Final = 1024  # connections that may wait to be accepted
-TLS_GOODBYE: Final = 2.0  # seconds that a peer has for its side of TLS's closing
+HANDSHAKE: Final = 10.0  # seconds; client-go waits no longer either
 UNIX_MODE: Final = 0o660  # the containers of a pod can share a group
 
 _log = logging.getLogger(__name__)
@@ -73,8 +74,11 @@ def serve(config: Config) -> int:
     """Run the proxy until SIGTERM or SIGINT; return the exit status."""
     writer = logs.setup()
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(config, writer))
+        status = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_run(config, writer))
+        writer.close()
+        # Closing the loop would wait for threads that look up names, for as long as a name server
+        # that does not answer likes; all that is ours has been taken down by now.
+        os._exit(status)
     except StartError as error:
         sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
         return 2
@@ -286,7 +290,7 @@ async def _server(
     address: Address, listener: Listener, context: ssl.SSLContext | None
 ) -> asyncio.Server:
     loop = asyncio.get_running_loop()
-    goodbye = TLS_GOODBYE if context else None
+    handshake, goodbye = (HANDSHAKE, GOODBYE) if context else (None, None)
     if address.unix is None:
         return await loop.create_server(
             listener.accept,
@@ -294,6 +298,7 @@ async def _server(
             address.port,
             ssl=context,
             backlog=BACKLOG,
+            ssl_handshake_timeout=handshake,
             ssl_shutdown_timeout=goodbye,
         )
     return await loop.create_unix_server(
@@ -301,6 +306,7 @@ async def _server(
         sock=_unix_socket(Path(address.unix)),
         ssl=context,
         backlog=BACKLOG,
+        ssl_handshake_timeout=handshake,
         ssl_shutdown_timeout=goodbye,
     )
 

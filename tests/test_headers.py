@@ -65,6 +65,13 @@ def test_the_memory_of_names_is_bounded() -> None:
     assert len(headers) <= 512
 
 
+def test_long_names_are_not_remembered() -> None:
+    headers = RequestHeaders()
+    assert headers[b"x" * 60_000] is Role.DROP
+    assert headers[b"impersonate-" + b"x" * 60_000] is Role.IMPERSONATION
+    assert len(headers) == 0
+
+
 @pytest.mark.parametrize(
     ("values", "options"),
     [

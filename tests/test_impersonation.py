@@ -38,7 +38,7 @@ def test_names_beyond_ascii_travel_as_utf8() -> None:
 
 
 MALFORMED = ["", " a", "a ", "\ta", "a\t", "a\nb", "a\r\nImpersonate-User: root", "\0", "a\x7f",
-             "a\x85b", "a\ud800"]  # fmt: skip
+             "a\x85b", "a\ud800", "a\ufffd"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MALFORMED)

@@ -94,8 +94,8 @@ def key_flags(tmp_path: Path) -> list[str]:
     ]
 
 
-def token(email: str = "alice@example.com", **claims: Any) -> str:
-    return rsa_key().token(tsidp_claims(ISSUER, email, ["admins"]) | claims)
+def token(**claims: object) -> str:
+    return rsa_key().token(tsidp_claims(ISSUER, groups=["admins"]) | claims)
 
 
 @pytest.fixture

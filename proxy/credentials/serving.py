@@ -60,7 +60,7 @@ class OwnCertificate:
             return False
         try:
             self._issued = self._issue(now)
-        except CertificateError as error:
+        except (CertificateError, OSError) as error:
             if str(error) != self._failure:
                 self._failure = str(error)
                 _log.error("The serving certificate could not be renewed. %s", error)
@@ -86,12 +86,13 @@ class GivenCertificate:
         self._in_use: tuple[bytes, bytes] | None = None
         self.not_after = 0.0
         self.context = tls.server_context()
+        self.context.sni_callback = self._choose
         self._take_up()
 
     def refresh(self, now: float) -> bool:  # noqa: ARG002 - these files tell the time themselves
         try:
             changed = self._take_up()
-        except CertificateError as error:
+        except (CertificateError, OSError) as error:
             if str(error) != self._failure:
                 self._failure = str(error)
                 _log.error("The serving certificate in use stays. %s", error)
@@ -115,6 +116,14 @@ class GivenCertificate:
                 f"{self._certificate.origin} and {self._key.origin} are not a certificate "
                 "and its unencrypted private key, in PEM."
             ) from error
-        tls.load_pair(self.context, certificate, key)
-        self._in_use, self.not_after = pair, end
+        current = tls.server_context()
+        tls.load_pair(current, certificate, key)
+        self._current, self._in_use, self.not_after = current, pair, end
         return True
+
+    def _choose(self, handshake: ssl.SSLObject, _name: str | None, _: ssl.SSLContext) -> None:
+        """Serve the pair in use: a context of its own each, for OpenSSL would keep one a key type.
+
+        OpenSSL calls this for every handshake, whether the client names a server or not.
+        """
+        handshake.context = self._current

@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 ANSWER_TIMEOUT: Final = 75.0  # seconds from the last byte sent to the response head
 _SNIFFED_BYTES: Final = 4096  # of a 403's body, to see whether it is about our own account
 # k8s.io/apiserver, endpoints/handlers/responsewriters/errors.go, forbiddenMessage; both the
-# classic verb and the constrained ones of KEP-5284 ("cannot impersonate-on:...").
-_CANNOT_IMPERSONATE: Final = re.compile(rb'is forbidden: User \\"[^"]*\\" cannot impersonate')
+# classic verb and the constrained ones of KEP-5284 ("cannot impersonate-on:..."), in JSON, YAML
+# (which may fold the line) and protobuf.
+_CANNOT_IMPERSONATE: Final = re.compile(rb'is forbidden: User \\?"[^"]*"\s+cannot\s+impersonate')
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class Exchange:
         self._close = False  # the client's connection ends with this exchange
         self._sniffed: bytes | None = None
         self._task: asyncio.Task[None] | None = None
+        service.observer.begun(self)
 
     @property
     def method(self) -> bytes:
@@ -92,10 +94,7 @@ class Exchange:
     # the way up
 
     def start(self) -> None:
-        self._service.observer.begun(self)
-        self._go_on()
-
-    def _go_on(self) -> None:
+        """Go on as far as is possible now; called once, and again for a second attempt."""
         try:
             waiting_for = self._proceed()
         except ProxyError as error:
@@ -180,8 +179,6 @@ class Exchange:
 
     def client_lost(self) -> None:
         """The client has left: so does its request."""
-        if self._task is not None:
-            self._task.cancel()
         self.client_left = True
         self._abandon_upstream()
         self._end()
@@ -284,7 +281,7 @@ class Exchange:
         self._retried = True
         self._reuse = not on_new_connection
         self._service.observer.retried()
-        self._go_on()
+        self.start()
 
     def _framing(self, head: ResponseHead) -> bytes:
         """Decide how the answer is delimited towards the client; return the header lines."""
@@ -349,6 +346,10 @@ class Exchange:
 
     def _end(self) -> None:
         self.ended_at = time.perf_counter()
+        if self._task is not None:
+            # Whatever it still waits for must not answer on what is now another's connection.
+            # A moment later, for a task that has not begun would leave its coroutine unawaited.
+            self.client.loop.call_soon(self._task.cancel)
         self._service.observer.ended(self)
         self.client.exchange_ended(close=self._close, request_done=self.request_done)
 

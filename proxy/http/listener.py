@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import struct
 import time
 from typing import TYPE_CHECKING, Final, cast
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 HEAD_TIMEOUT: Final = 10.0  # seconds from the first byte of a head to its last
 IDLE_TIMEOUT: Final = 120.0  # seconds; Go clients drop theirs after 90 and must be first
 LINGER: Final = 1.0  # seconds to swallow input after an early answer, so that it is seen
+GOODBYE: Final = 30.0  # seconds that a client has to take the end of its last answer
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER, on, zero seconds
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")  # no head can have one, so there is no use waiting
 _READ_AHEAD: Final = 64 * 1024  # bytes of pipelined requests that may wait
 
@@ -178,6 +182,8 @@ class ClientConnection(asyncio.Protocol):
     def join(self, tunnel: Tunnel) -> None:
         """Stop reading HTTP; what has come early, and all that comes, goes to ``tunnel``."""
         self._tunnel = tunnel
+        if self._write_full:
+            tunnel.pause_upstream()
         self.timer.clear()
         early, self._buffer = self._buffer, b""
         if early:
@@ -186,6 +192,9 @@ class ClientConnection(asyncio.Protocol):
 
     def cut(self) -> None:
         """End the connection so that an unfinished answer cannot be taken for a whole one."""
+        if sock := self.transport.get_extra_info("socket"):
+            # A reset, lest the end of a connection without TLS be taken for the end of the answer.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
     def exchange_ended(self, *, close: bool, request_done: bool) -> None:
@@ -270,7 +279,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _timed_out(self) -> None:
         if self._closing:
-            self.transport.close()
+            self._close()
         elif self.exchange is not None:
             self.exchange.timed_out()
         elif self._buffer:
@@ -289,8 +298,16 @@ class ClientConnection(asyncio.Protocol):
             return
         self._closing = True
         self._buffer = b""
-        if not linger:
+        if linger:
+            self.update_reading()
+            self.timer.set(LINGER)
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        """Close when all is sent; a client that does not take it in time is cut off."""
+        if self.transport.is_closing():
+            self.transport.abort()
+        else:
+            self.timer.set(GOODBYE)
             self.transport.close()
-            return
-        self.update_reading()
-        self.timer.set(LINGER)

@@ -95,6 +95,7 @@ class Pool:
         keep_alive(transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
         connection.opened_at = self._loop.time()
+        connection.tls = context
         if context is not self._context:
             self.close_idle()
             self._context = context
@@ -103,7 +104,7 @@ class Pool:
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Take a connection back from an exchange that is done; keep it if it may be kept."""
-        if connection.release():
+        if connection.release() and connection.tls is self._context:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
         else:

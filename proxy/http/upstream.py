@@ -7,6 +7,7 @@ answer to anything, so the connection is given up. What a response means is its 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -70,6 +71,7 @@ class UpstreamConnection(asyncio.Protocol):
         "opened_at",
         "owner",
         "reused",
+        "tls",
         "transport",
     )
 
@@ -79,6 +81,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.owner: Owner | None = None
         self.opened_at = self.idle_since = 0.0
         self.reused = self.heard = self.lost = False
+        self.tls: ssl.SSLContext | None = None  # that it was made with
         self._on_lost = on_lost
         self._buffer = b""  # of a head that is not complete yet
         self._body: Body | None = None  # None until the final head has come
@@ -183,6 +186,8 @@ class UpstreamConnection(asyncio.Protocol):
         while (end := self._buffer.find(END, searched)) >= 0:
             head = parse_response(self._buffer[: end + len(END)])
             rest, self._buffer, searched = self._buffer[end + len(END) :], b"", 0
+            if head.status < 100:
+                raise UpstreamMalformed("a status below 100")
             if head.status == 101:
                 owner.response_switch(head, rest)
                 return

@@ -1,8 +1,9 @@
 """One line for every request: who did what, with what outcome, and how long it took.
 
 Never in it: the token, the query (it carries commands of exec and tokens of careless clients) and
-cookies. A field that does not apply is absent. This is on the path of each request, so the line is
-built directly and not as a ``logging.LogRecord``, which costs twice as much.
+cookies. A field that does not apply is absent; one that a client could fill at will is cut. This is
+on the path of each request, so the line is built directly and not as a ``logging.LogRecord``,
+which costs twice as much.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from proxy.requestinfo import Kind, RequestInfo
 
 MAX_PATH: Final = 1024
 MAX_USER_AGENT: Final = 256
+MAX_NAME: Final = 256  # characters of whatever else a client may choose
+MAX_DETAIL: Final = 1024
 MAX_GROUPS: Final = 32
 
 
@@ -77,21 +80,21 @@ class AccessLog:
             "verb": info.verb,
         }
         if info.resource:
-            fields["resource"] = info.resource
+            fields["resource"] = info.resource[:MAX_NAME]
         if info.subresource:
-            fields["subresource"] = info.subresource
+            fields["subresource"] = info.subresource[:MAX_NAME]
         if info.namespace:
-            fields["namespace"] = info.namespace
+            fields["namespace"] = info.namespace[:MAX_NAME]
         if entry.identity is not None:
-            fields["user"] = entry.identity.user
-            fields["groups"] = entry.identity.groups[:MAX_GROUPS]
+            fields["user"] = entry.identity.user[:MAX_NAME]
+            fields["groups"] = [g[:MAX_NAME] for g in entry.identity.groups[:MAX_GROUPS]]
         fields["code"] = entry.code
         if entry.outcome:
             fields["outcome"] = entry.outcome
         if entry.error is not None:
             fields["reason"] = entry.error.label
             if entry.error.detail:
-                fields["detail"] = entry.error.detail
+                fields["detail"] = entry.error.detail[:MAX_DETAIL]
         fields["kind"] = entry.kind
         fields["duration_ms"] = round(entry.duration * 1000, 3)
         if entry.upstream is not None:

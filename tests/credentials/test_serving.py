@@ -90,8 +90,8 @@ class Pair:
         self.certificate.write_bytes(b"".join(b.bytes() for b in self.leaf.cert_chain_pems))
         self.key.write_bytes(self.leaf.private_key_pem.bytes())
 
-    def replace(self) -> None:
-        self.leaf = self.ca.issue_cert("127.0.0.1")
+    def replace(self, key_type: trustme.KeyType = trustme.KeyType.ECDSA) -> None:
+        self.leaf = self.ca.issue_cert("127.0.0.1", key_type=key_type)
         self.write()
 
 
@@ -161,9 +161,13 @@ def test_a_renewal_that_fails_keeps_the_leaf_and_says_so_once(
 
 
 @on_both_loops
-def test_a_replaced_pair_is_what_new_connections_see(pair: Pair, run: Run) -> None:
+@pytest.mark.parametrize("key_type", list(trustme.KeyType))
+def test_a_replaced_pair_is_what_new_connections_see(
+    pair: Pair, run: Run, key_type: trustme.KeyType
+) -> None:
+    """Also where the kind of key changes: OpenSSL would keep the old pair beside the new one."""
     given = GivenCertificate(pair.certificate, pair.key)
-    pair.replace()
+    pair.replace(key_type)
     run(see_change(given, strict_client(pair.ca.cert_pem.bytes()), NOW))
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -36,15 +36,17 @@ class TrustingGate:
     def __init__(self) -> None:
         self.pending: asyncio.Future[None] | None = None
         self.protocols: bytes | None = None
+        self.header: bytes | None = None  # in place of the identity's own
 
     def admit(self, head: RequestHead, now: float) -> Admission | Awaitable[Admission]:
         if not head.authorization:
             raise TokenMissing
         if head.impersonates:
             raise ImpersonationNotAllowed
-        admission = Admission(
-            identity(head.authorization[0].removeprefix(b"Bearer ").decode()), self.protocols
-        )
+        who = identity(head.authorization[0].removeprefix(b"Bearer ").decode())
+        if self.header is not None:
+            who = replace(who, header=self.header)
+        admission = Admission(who, self.protocols)
         return self._later(admission) if self.pending else admission
 
     async def _later(self, admission: Admission) -> Admission:
@@ -79,15 +81,18 @@ class Recorder:
     exchanges: list[Exchange] = field(default_factory=list)
     errors: list[ProxyError] = field(default_factory=list)
     retries: int = 0
+    under_way: set[Exchange] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def begun(self, exchange: Exchange) -> None:
+        self.under_way.add(exchange)
         self.changed.set()
 
     def answered(self, exchange: Exchange) -> None:
         self.changed.set()
 
     def ended(self, exchange: Exchange) -> None:
+        self.under_way.remove(exchange)  # none ends that has not begun, and none ends twice
         self.exchanges.append(exchange)
         self.changed.set()
 

@@ -37,6 +37,18 @@ async def test_the_head_that_leaves_is_made_of_what_may_pass_and_nothing_else(pr
     )
 
 
+@pytest.mark.parametrize("header", [b"", b"Impersonate-Group: developers\r\n"])
+async def test_a_head_that_does_not_say_who_never_leaves(proxy: Proxy, header: bytes) -> None:
+    """Whatever went wrong before: the API server would serve it as the proxy itself."""
+    proxy.gate.header = header
+    client = await proxy.client()
+    client.send(GET)
+    answer = await client.answer()
+    assert answer.status == 500
+    assert b"internal" in answer.body
+    assert await (await proxy.upstream.connection()).ended()
+
+
 async def test_connections_are_kept_alive_on_both_sides(proxy: Proxy) -> None:
     client = await proxy.client()
     client.send(GET)
@@ -98,6 +110,14 @@ async def test_a_malformed_chunk_is_refused_and_its_request_ends(proxy: Proxy) -
     assert (await client.answer()).status == 400
     assert await api.ended()
     assert await client.ended()
+
+
+async def test_a_chunk_that_is_malformed_from_the_first_is_refused(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(POST + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n")
+    assert (await client.answer()).status == 400
+    assert proxy.upstream.accepted == 0
+    assert len(proxy.seen.exchanges) == 1
 
 
 async def test_the_proxy_itself_says_continue_once_the_way_is_clear(proxy: Proxy) -> None:
@@ -343,12 +363,25 @@ async def test_a_401_of_a_proxied_service_is_its_own(proxy: Proxy) -> None:
     assert (await client.answer()).status == 401
 
 
-async def test_a_403_about_our_own_account_passes_and_is_noticed(proxy: Proxy) -> None:
-    client = await proxy.client()
-    body = (
+ABOUT_US = {
+    "json": (
         rb'{"message":"users \"alice\" is forbidden: User \"system:serviceaccount:headlamp:hl\" '
         rb'cannot impersonate resource \"users\" in API group \"\" at the cluster scope"}'
-    )
+    ),
+    "protobuf": (
+        b'k8s\x00\x12\x8fusers "alice" is forbidden: User "system:serviceaccount:headlamp:hl" '
+        b'cannot impersonate resource "users"'
+    ),
+    "yaml, constrained": (
+        b'message: \'users "alice" is forbidden: User "system:serviceaccount:headlamp:hl"\n'
+        b'  cannot impersonate-on:user-info:list resource "pods"\''
+    ),
+}
+
+
+@pytest.mark.parametrize("body", ABOUT_US.values(), ids=ABOUT_US)
+async def test_a_403_about_our_own_account_passes_and_is_noticed(proxy: Proxy, body: bytes) -> None:
+    client = await proxy.client()
     client.send(GET)
     api = await proxy.upstream.connection()
     await api.read_head()
@@ -391,12 +424,20 @@ async def test_a_client_that_leaves_while_the_gate_ponders_is_never_forwarded(
     assert proxy.upstream.accepted == 0
 
 
-async def test_a_malformed_answer_is_a_502(proxy: Proxy) -> None:
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"HTTP/1.1 099 Odd\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+    ],
+)
+async def test_a_malformed_answer_is_a_502(proxy: Proxy, head: bytes) -> None:
     client = await proxy.client()
     client.send(GET)
     api = await proxy.upstream.connection()
     await api.read_head()
-    api.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab")
+    api.send(head)
     answer = await client.answer()
     assert answer.status == 502
     assert b"upstream_malformed" in answer.body
@@ -410,6 +451,35 @@ async def test_no_answer_in_time_is_a_504(proxy: Proxy, monkeypatch: pytest.Monk
     await api.read_head()
     assert (await client.answer()).status == 504
     assert await api.ended()
+
+
+async def test_a_second_attempt_that_comes_too_late_is_nobody_elses_answer(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for a new credential when its time is up; then another's request is on the line."""
+    monkeypatch.setattr("proxy.http.exchange.ANSWER_TIMEOUT", 0.05)
+    renewed = asyncio.get_running_loop().create_future()
+
+    async def renew() -> None:
+        await asyncio.shield(renewed)
+        proxy.credential.line = CREDENTIAL
+
+    monkeypatch.setattr(proxy.credential, "renew", renew)
+    monkeypatch.setattr(proxy.credential, "reread", lambda: setattr(proxy.credential, "line", None))
+    client = await proxy.client()
+    client.send(GET)
+    first = await proxy.upstream.connection()
+    await first.read_head()
+    first.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+    assert (await client.answer()).status == 504
+    renewed.set_result(None)
+    proxy.credential.line = CREDENTIAL
+    client.send(GET.replace(b"alice", b"bob"))
+    second = await proxy.upstream.connection()
+    assert identity("bob").header in await second.read_head()
+    second.send(OK)
+    assert (await client.answer()).body == b"ok"
+    assert proxy.upstream.accepted == 2
 
 
 async def test_a_watch_may_be_silent_for_as_long_as_it_likes(

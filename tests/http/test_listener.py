@@ -150,6 +150,24 @@ async def test_a_slow_client_slows_the_api_server_down(proxy: Proxy) -> None:
         api.send(BLOCK)
 
 
+async def test_a_client_that_does_not_take_its_last_answer_is_cut_off_in_the_end(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.http.listener.GOODBYE", 0.1)
+    client = await proxy.client()
+    client.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    api.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    sent = await fill(api)
+    assert sent < SIZE
+    connection = next(iter(proxy.listener._connections))
+    connection.exchange_ended(close=True, request_done=True)
+    async with asyncio.timeout(5):
+        await proxy.listener._empty.wait()
+
+
 async def test_draining_closes_what_is_idle_and_lets_the_rest_finish(proxy: Proxy) -> None:
     idle, busy = await proxy.client(), await proxy.client()
     busy.send(GET)

@@ -149,6 +149,20 @@ async def test_new_tls_settings_retire_idle_connections(upstream: Upstream, tls:
     pool.abort()
 
 
+async def test_a_connection_in_use_while_tls_settings_changed_is_not_kept(
+    upstream: Upstream, tls: Tls
+) -> None:
+    contexts = [tls.client, ssl.create_default_context(cafile=str(tls.ca_file))]
+    pool = Pool("127.0.0.1", upstream.port, server_name="localhost", tls=lambda: contexts[0])
+    before = await ask(pool, upstream)
+    contexts.reverse()
+    pool.give_back(await ask(pool, upstream))
+    pool.give_back(before)
+    assert pool.idle == 1
+    assert pool.take() is not before
+    pool.abort()
+
+
 async def test_a_certificate_that_is_not_trusted_is_told_apart(upstream: Upstream) -> None:
     pool = Pool("127.0.0.1", upstream.port, server_name="localhost", tls=ssl.create_default_context)
     with pytest.raises(UpstreamCertificate):

@@ -137,3 +137,23 @@ async def test_an_upgrade_header_without_connection_upgrade_asks_for_nothing(pro
     client.send(EXEC.replace(b"keep-alive, Upgrade", b"keep-alive"))
     api = await proxy.upstream.connection()
     assert b"Upgrade" not in await api.read_head()
+
+
+async def test_a_client_that_is_full_when_the_tunnel_begins_stops_the_api_server(
+    proxy: Proxy,
+) -> None:
+    """Its transport has said so once, to the exchange, and will not say it again."""
+    client = await proxy.client()
+    client.send(EXEC)
+    api = await proxy.upstream.connection()
+    await api.read_head()
+    (connection,) = proxy.listener._connections
+    (upstream,) = proxy.pool._open
+    connection._write_full = True
+    api.send(SWITCH)
+    await client.read_head()
+    assert not upstream.transport.is_reading()
+    connection.resume_writing()
+    assert upstream.transport.is_reading()
+    api.send(b"down")
+    assert await client.read_exactly(4) == b"down"

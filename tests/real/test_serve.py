@@ -240,11 +240,11 @@ def test_an_answer_is_the_api_servers_own_to_the_byte(
     stage: Stage, path: str, accept: str, encoding: str
 ) -> None:
     headers = {"Accept": accept, "Accept-Encoding": encoding}
-    for _ in range(3):  # a Table tells ages in seconds, which may change between two requests
-        through = stage.request("GET", path, ALICE, **headers)
+    through = stage.request("GET", path, ALICE, **headers)
+    direct = stage.direct("GET", path, ALICE, **headers)
+    if through.body != direct.body:  # a Table tells ages in seconds, and one may just have ended
         direct = stage.direct("GET", path, ALICE, **headers)
-        if through.body == direct.body:
-            break
+        through = stage.request("GET", path, ALICE, **headers)
     changing = {"Date", "Audit-Id", "Content-Length", "Transfer-Encoding"}
     assert through.status == direct.status
     assert through.body == direct.body
