@@ -8,6 +8,7 @@ line, so that no field, key or traceback can be forgotten.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Final
 
 MASK: Final = "[redacted]"
@@ -29,7 +30,7 @@ _SUBPROTOCOL: Final = re.compile(r"(base64url\.bearer\.authorization\.k8s\.io\.)
 
 def _masked(found: re.Match[str]) -> str:
     parts = found[0].split(".")
-    for n, (first, second) in enumerate(zip(parts, parts[1:-1], strict=False)):
+    for n, (first, second) in enumerate(pairwise(parts[:-1])):
         at = 0 if first.startswith(_JWT_STARTS) else first.find("eyJ")
         if at >= 0 and len(first) - at >= _SHORTEST_FIRST and len(second) >= _SHORTEST_SECOND:
             return ".".join([*parts[:n], first[:at] + MASK])

@@ -25,7 +25,7 @@ from proxy.tools.demo.cluster.selectors import selector
 from proxy.tools.demo.cluster.server import SampleCluster
 from proxy.tools.demo.cluster.statuses import ApiError
 from proxy.tools.demo.listening import HOST, free_port, make_certificates, serving
-from proxy.tools.demo.manifests import OWN_GROUP, manifests
+from proxy.tools.demo.manifests import OWN_GROUP, Manifest, manifests
 from proxy.tools.demo.people import ALICE, BOB, CAROL, Person
 from proxy.userinfo import UserInfo
 
@@ -178,8 +178,8 @@ ACCOUNT_CANNOT = (
             [BEARER, ("Impersonate-User", "mallory@example.com")],
             403,
             (
-                f'users "mallory@example.com" is forbidden: {ACCOUNT_CANNOT}"users" in API group "" '
-                "at the cluster scope"
+                f'users "mallory@example.com" is forbidden: {ACCOUNT_CANNOT}"users" '
+                'in API group "" at the cluster scope'
             ),
         ),
         (
@@ -385,15 +385,21 @@ class Api:
         )
 
 
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Api]:
-    port, ca_file = free_port(), make_certificates(tmp_path)
+@contextlib.asynccontextmanager
+async def running(objects: list[Manifest], folder: Path) -> AsyncIterator[Api]:
+    port, ca_file = free_port(), make_certificates(folder)
     tls = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ca_file))
     async with (
-        serving(SampleCluster(manifests(), TOKEN).app(), port, tmp_path),
+        serving(SampleCluster(objects, TOKEN).app(), port, folder),
         aiohttp.ClientSession(connector=tls) as session,
     ):
         yield Api(f"https://{HOST}:{port}", session)
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    async with running(manifests(), tmp_path) as served:
+        yield served
 
 
 CAMERA = {"metadata": {"name": "camera"}, "data": {"lens": "50mm"}}
@@ -563,6 +569,16 @@ async def test_exec_echoes_until_its_input_ends(api: Api) -> None:
         await socket.send_bytes(b"\xff\x00")
         assert await socket.receive_bytes() == SUCCESS
         assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+
+
+async def test_exec_needs_leave_to_create_though_a_websocket_is_a_get(tmp_path: Path) -> None:
+    objects = manifests()
+    (viewer,) = [o for o in objects if o["metadata"]["name"] == "pod-viewer"]
+    viewer["rules"].append({"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get"]})
+    async with running(objects, tmp_path) as api:
+        status, refused = await api.ask("GET", f"{PODS}/web/exec?command=env", BOB)
+    assert status == 403
+    assert 'cannot create resource "pods/exec"' in refused["message"]
 
 
 async def test_exec_speaks_the_older_protocol_too(api: Api) -> None:
