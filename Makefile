@@ -7,10 +7,13 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-real test-image transcript check format docs bench lock clean
+.PHONY: help demo install test test-real test-image transcript check format docs bench lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(VENV)/developer ## Start an issuer, an API server and the proxy here, and tour them
+	@KUBEBUILDER_ASSETS="$$(tests/kube/build --print)" $(BIN)/headlamp-auth-proxy demo
 
 install: $(VENV)/installed ## Make .venv/bin/headlamp-auth-proxy
 

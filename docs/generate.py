@@ -19,7 +19,7 @@ from proxy.errors import every_error
 from proxy.observe.metrics_markdown import metrics_markdown
 
 ROOT: Final = Path(__file__).parents[1]
-FILES: Final = ("docs/configuration.md", "docs/errors.md", "docs/metrics.md")
+FILES: Final = ("README.md", "docs/configuration.md", "docs/errors.md", "docs/metrics.md")
 _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n)(?:.*?)(<!-- end -->)", re.DOTALL)
 
 
