@@ -22,11 +22,11 @@ test: $(VENV)/developer ## Run the tests (those that need a real kube-apiserver 
 
 test-real: $(VENV)/developer ## Build kube-apiserver and etcd once, and run the tests that use them
 	assets=$$(tests/kube/build | tail -n 1) && \
-	KUBEBUILDER_ASSETS="$$assets" HEADLAMP_AUTH_PROXY_REQUIRE_REAL=1 $(BIN)/python -m pytest tests/real
+	KUBEBUILDER_ASSETS="$$assets" TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest tests/real
 
 test-image: $(VENV)/developer ## Build the image and test it (needs podman, and mmdebstrap or PYTHON_IMAGE)
 	image=$$(tests/image/build) && \
-	HEADLAMP_AUTH_PROXY_IMAGE="$$image" $(BIN)/python -m pytest tests/image
+	TEST_IMAGE="$$image" $(BIN)/python -m pytest tests/image
 
 transcript: $(VENV)/developer ## Show what alice and bob see, on a real API server
 	@assets=$$(tests/kube/build | tail -n 1) && \

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    name = os.environ.get("HEADLAMP_AUTH_PROXY_IMAGE")
+    name = os.environ.get("TEST_IMAGE")
     if not name:
         pytest.skip("no image: run `make test-image` (needs podman and mmdebstrap)")
     return name

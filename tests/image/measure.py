@@ -1,6 +1,6 @@
 """Prints how large the image is and how soon a container of it is alive.
 
-HEADLAMP_AUTH_PROXY_IMAGE=$(tests/image/build) .venv/bin/python -m tests.image.measure
+TEST_IMAGE=$(tests/image/build) .venv/bin/python -m tests.image.measure
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def compressed_size(image: str) -> int:
 
 
 def main() -> int:
-    image = os.environ["HEADLAMP_AUTH_PROXY_IMAGE"]
+    image = os.environ["TEST_IMAGE"]
     added = int(run(image, "-sb", "/opt", flags=("--entrypoint=du",)).split()[0])
     lines = {
         "size": f"{inspect(image)['Size'] / MB:.0f} MB, {added / MB:.0f} MB of it on the base",

@@ -1,6 +1,6 @@
 """Fixtures of the tests against a real kube-apiserver and etcd.
 
-Without these programs the tests skip; HEADLAMP_AUTH_PROXY_REQUIRE_REAL=1 makes that a failure.
+Without these programs the tests skip; TEST_REQUIRE_REAL=1 makes that a failure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     assets = find_assets()
     if assets is None:
         reason = "no kube-apiserver and etcd: run `make test-real`, or set KUBEBUILDER_ASSETS"
-        if os.environ.get("HEADLAMP_AUTH_PROXY_REQUIRE_REAL") == "1":
+        if os.environ.get("TEST_REQUIRE_REAL") == "1":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
     with Cluster.run(assets, tmp_path_factory.mktemp("cluster")) as running:
