@@ -20,7 +20,7 @@ from proxy.http.service import Admission, Service
 from proxy.impersonation import Impersonation, Policy, impersonate
 from proxy.userinfo import UserInfo
 from tests.conftest import Tls
-from tests.wire import PATIENCE, Client, Upstream
+from tests.wire import PATIENCE, Client, Peer, Upstream
 
 POLICY = Policy("headlamp-auth-proxy:authenticated")
 CREDENTIAL = b"Authorization: Bearer the-proxy-itself\r\n"
@@ -131,6 +131,14 @@ class Proxy:
         client = await Client.connect(self.port, self.tls)
         self.clients.append(client)
         return client
+
+    async def asked(self, request: bytes) -> tuple[Client, Peer]:
+        """Send a request over a new connection; return both ends, its head read above."""
+        client = await self.client()
+        client.send(request)
+        api = await self.upstream.connection()
+        await api.read_head()
+        return client, api
 
     clients: list[Client] = field(default_factory=list)
 

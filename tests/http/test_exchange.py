@@ -40,10 +40,7 @@ async def test_the_head_that_leaves_is_made_of_what_may_pass_and_nothing_else(pr
 @pytest.mark.parametrize("header", [b"", b"Impersonate-Group: developers\r\n"])
 async def test_a_head_that_does_not_say_who_never_leaves(proxy: Proxy, header: bytes) -> None:
     """Whatever went wrong before: the API server would serve it as the proxy itself."""
-    client = await proxy.client()
-    client.send(GET)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET)
     api.send(OK)
     await client.answer()
     proxy.gate.header = header
@@ -68,10 +65,7 @@ async def test_connections_are_kept_alive_on_both_sides(proxy: Proxy) -> None:
 
 
 async def test_a_watch_event_passes_at_once(proxy: Proxy) -> None:
-    client = await proxy.client()
-    client.send(GET.replace(b"pods", b"pods?watch=1"))
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET.replace(b"pods", b"pods?watch=1"))
     api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     assert b"Transfer-Encoding: chunked" in await client.read_head()
     for event in (b'{"type":"ADDED"}\n', b'{"type":"BOOKMARK"}\n'):
@@ -138,10 +132,7 @@ async def test_the_proxy_itself_says_continue_once_the_way_is_clear(proxy: Proxy
 
 
 async def test_who_has_begun_to_send_is_not_told_to_go_on(proxy: Proxy) -> None:
-    client = await proxy.client()
-    client.send(POST + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\na")
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(POST + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\na")
     client.send(b"bc")
     assert await api.read_exactly(3) == b"abc"
     api.send(OK)
@@ -181,10 +172,7 @@ async def test_a_refused_request_gets_no_continue(proxy: Proxy) -> None:
 async def test_answers_without_a_body_end_with_their_head(
     proxy: Proxy, method: str, status: int, head: bytes
 ) -> None:
-    client = await proxy.client()
-    client.send(GET.replace(b"GET", method.encode()) + GET)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET.replace(b"GET", method.encode()) + GET)
     api.send(b"HTTP/1.1 %d Some\r\n%s\r\n" % (status, head))
     answer = await client.answer(method)
     assert (answer.status, answer.body) == (status, b"")
@@ -194,10 +182,7 @@ async def test_answers_without_a_body_end_with_their_head(
 
 
 async def test_interim_answers_pass_and_a_late_continue_does_not(proxy: Proxy) -> None:
-    client = await proxy.client()
-    client.send(GET)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET)
     api.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK)
     answer = await client.answer()
     assert (answer.status, answer.interim) == (200, [103])
@@ -206,10 +191,7 @@ async def test_interim_answers_pass_and_a_late_continue_does_not(proxy: Proxy) -
 async def test_an_answer_before_the_body_has_ended_is_seen_and_the_connection_ends(
     proxy: Proxy,
 ) -> None:
-    client = await proxy.client()
-    client.send(POST + b"Content-Length: 1000000\r\n\r\nabc")
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(POST + b"Content-Length: 1000000\r\n\r\nabc")
     api.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
     answer = await client.answer()
     assert (answer.status, answer.body, answer.headers["connection"]) == (413, b"big", "close")
@@ -239,10 +221,7 @@ async def test_a_pipelined_request_after_a_body_is_not_part_of_it(proxy: Proxy) 
 
 
 async def test_a_client_that_leaves_takes_its_request_along(proxy: Proxy) -> None:
-    client = await proxy.client()
-    client.send(GET.replace(b"pods", b"pods?watch=1"))
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET.replace(b"pods", b"pods?watch=1"))
     await client.end("reset")
     assert await api.ended()
     (exchange,) = await proxy.seen.ended_exchanges(1)
@@ -260,10 +239,7 @@ async def test_a_client_that_leaves_takes_its_request_along(proxy: Proxy) -> Non
 async def test_a_cut_answer_is_never_passed_on_as_a_whole_one(
     proxy: Proxy, begun: bytes, ending: str
 ) -> None:
-    client = await proxy.client()
-    client.send(GET)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET)
     api.send(begun)
     received = await client.read_until(b"12345")
     await api.end(ending)
@@ -277,10 +253,7 @@ async def test_a_cut_answer_is_never_passed_on_as_a_whole_one(
 async def test_an_answer_delimited_by_close_is_whole_only_if_tls_says_so(
     proxy: Proxy, ending: str, whole: bool
 ) -> None:
-    client = await proxy.client()
-    client.send(GET)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET)
     api.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n12345")
     assert b"Transfer-Encoding: chunked" in await client.read_until(b"12345\r\n")
     await api.end(ending)
@@ -290,10 +263,7 @@ async def test_an_answer_delimited_by_close_is_whole_only_if_tls_says_so(
 
 
 async def test_a_stale_pooled_connection_is_replaced_unseen(proxy: Proxy) -> None:
-    client = await proxy.client()
-    client.send(GET)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET)
     api.send(OK)
     await client.answer()
     client.send(GET)
@@ -310,10 +280,7 @@ async def test_a_stale_pooled_connection_is_replaced_unseen(proxy: Proxy) -> Non
     "request_bytes", [POST + b"Content-Length: 1\r\n\r\na", POST + b"Content-Length: 0\r\n\r\n"]
 )
 async def test_a_write_is_never_sent_twice(proxy: Proxy, request_bytes: bytes) -> None:
-    client = await proxy.client()
-    client.send(GET)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET)
     api.send(OK)
     await client.answer()
     client.send(request_bytes)
@@ -324,10 +291,7 @@ async def test_a_write_is_never_sent_twice(proxy: Proxy, request_bytes: bytes) -
 
 
 async def test_a_new_connection_that_dies_is_not_tried_again(proxy: Proxy) -> None:
-    client = await proxy.client()
-    client.send(GET)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET)
     await api.end("reset")
     assert (await client.answer()).status == 502
     assert proxy.upstream.accepted == 1
@@ -360,10 +324,9 @@ async def test_a_credential_that_stays_rejected_is_a_503_and_not_a_401(
 
 
 async def test_a_401_of_a_proxied_service_is_its_own(proxy: Proxy) -> None:
-    client = await proxy.client()
-    client.send(GET.replace(b"/pods", b"/namespaces/a/services/grafana/proxy/login"))
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(
+        GET.replace(b"/pods", b"/namespaces/a/services/grafana/proxy/login")
+    )
     api.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
     assert (await client.answer()).status == 401
 
@@ -386,10 +349,7 @@ ABOUT_US = {
 
 @pytest.mark.parametrize("body", ABOUT_US.values(), ids=ABOUT_US)
 async def test_a_403_about_our_own_account_passes_and_is_noticed(proxy: Proxy, body: bytes) -> None:
-    client = await proxy.client()
-    client.send(GET)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET)
     api.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
     answer = await client.answer()
     assert (answer.status, answer.body) == (403, body)
@@ -438,10 +398,7 @@ async def test_a_client_that_leaves_while_the_gate_ponders_is_never_forwarded(
     ],
 )
 async def test_a_malformed_answer_is_a_502(proxy: Proxy, head: bytes) -> None:
-    client = await proxy.client()
-    client.send(GET)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET)
     api.send(head)
     answer = await client.answer()
     assert answer.status == 502
@@ -450,10 +407,7 @@ async def test_a_malformed_answer_is_a_502(proxy: Proxy, head: bytes) -> None:
 
 async def test_no_answer_in_time_is_a_504(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.http.exchange.ANSWER_TIMEOUT", 0.05)
-    client = await proxy.client()
-    client.send(GET)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET)
     assert (await client.answer()).status == 504
     assert await api.ended()
 
@@ -491,10 +445,7 @@ async def test_a_watch_may_be_silent_for_as_long_as_it_likes(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.http.exchange.ANSWER_TIMEOUT", 0.05)
-    client = await proxy.client()
-    client.send(GET.replace(b"pods", b"pods?watch=1"))
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET.replace(b"pods", b"pods?watch=1"))
     other = await proxy.client()
     other.send(GET)  # its own time-out shows that the watch's would have passed
     await (await proxy.upstream.connection()).read_head()
@@ -506,10 +457,7 @@ async def test_a_watch_may_be_silent_for_as_long_as_it_likes(
 async def test_an_http10_client_gets_a_body_without_chunks_and_a_closed_connection(
     proxy: Proxy,
 ) -> None:
-    client = await proxy.client()
-    client.send(b"GET / HTTP/1.0\r\nAuthorization: Bearer alice\r\n\r\n")
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(b"GET / HTTP/1.0\r\nAuthorization: Bearer alice\r\n\r\n")
     api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
     received = await client.read_to_end()
     assert received.endswith(b"\r\n\r\nabc")

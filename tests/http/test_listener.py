@@ -56,10 +56,7 @@ async def test_what_is_no_request_gets_a_status_and_the_connection_ends(
 
 
 async def test_garbage_after_a_request_is_answered_after_it(proxy: Proxy) -> None:
-    client = await proxy.client()
-    client.send(GET + b"garbage\r\n\r\n")
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET + b"garbage\r\n\r\n")
     assert proxy.seen.errors == []
     api.send(OK)
     assert [(await client.answer()).status for _ in range(2)] == [200, 400]
@@ -124,10 +121,7 @@ async def fill(peer: Peer) -> int:
 
 async def test_a_slow_api_server_slows_the_client_down(proxy: Proxy) -> None:
     """Memory is bounded on the way up: the client stops long before it has sent everything."""
-    client = await proxy.client()
-    client.send(POST + b"Content-Length: %d\r\n\r\n" % SIZE)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(POST + b"Content-Length: %d\r\n\r\n" % SIZE)
     taken = await fill(client)
     assert taken < SIZE / 2
     for _ in range(SIZE // len(BLOCK) // 2):  # and goes on as soon as there is room
@@ -137,10 +131,7 @@ async def test_a_slow_api_server_slows_the_client_down(proxy: Proxy) -> None:
 
 async def test_a_slow_client_slows_the_api_server_down(proxy: Proxy) -> None:
     """Memory is bounded on the way down."""
-    client = await proxy.client()
-    client.send(GET)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET)
     api.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
     taken = await fill(api)
     assert taken < SIZE / 2
@@ -154,10 +145,7 @@ async def test_a_client_that_does_not_take_its_last_answer_is_cut_off_in_the_end
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.http.listener.GOODBYE", 0.1)
-    client = await proxy.client()
-    client.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     api.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]
     sent = await fill(api)
@@ -184,10 +172,7 @@ async def test_draining_closes_what_is_idle_and_lets_the_rest_finish(proxy: Prox
 
 
 async def test_draining_cuts_streams_when_the_grace_is_over(proxy: Proxy) -> None:
-    client = await proxy.client()
-    client.send(WATCH)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(WATCH)
     api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
     await client.read_until(b"{}\r\n")
     await proxy.listener.drain(0)

@@ -67,10 +67,7 @@ async def test_early_bytes_wait_for_the_101(proxy: Proxy) -> None:
 
 
 async def test_a_refused_upgrade_is_a_plain_answer_and_leaves_no_tunnel(proxy: Proxy) -> None:
-    client = await proxy.client()
-    client.send(EXEC + b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(EXEC + b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
     api.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
     answer = await client.answer()
     assert (answer.status, answer.body, answer.headers["connection"]) == (403, b"no", "close")
@@ -87,20 +84,16 @@ async def test_a_refused_upgrade_is_a_plain_answer_and_leaves_no_tunnel(proxy: P
     ],
 )
 async def test_a_switch_to_something_else_is_refused(proxy: Proxy, switch: bytes) -> None:
-    client = await proxy.client()
-    client.send(EXEC)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(EXEC)
     api.send(switch)
     assert (await client.answer()).status == 502
     assert await api.ended()
 
 
 async def test_a_switch_that_nobody_asked_for_is_refused(proxy: Proxy) -> None:
-    client = await proxy.client()
-    client.send(b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n")
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(
+        b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n"
+    )
     api.send(SWITCH)
     assert (await client.answer()).status == 502
 
@@ -108,10 +101,7 @@ async def test_a_switch_that_nobody_asked_for_is_refused(proxy: Proxy) -> None:
 @pytest.mark.parametrize("ending", ["close", "drop", "reset"])
 @pytest.mark.parametrize("who", ["client", "api"])
 async def test_when_one_side_ends_so_does_the_other(proxy: Proxy, who: str, ending: str) -> None:
-    client = await proxy.client()
-    client.send(EXEC)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(EXEC)
     api.send(SWITCH)
     await client.read_head()
     leaving, staying = (client, api) if who == "client" else (api, client)
@@ -143,10 +133,7 @@ async def test_a_client_that_is_full_when_the_tunnel_begins_stops_the_api_server
     proxy: Proxy,
 ) -> None:
     """Its transport has said so once, to the exchange, and will not say it again."""
-    client = await proxy.client()
-    client.send(EXEC)
-    api = await proxy.upstream.connection()
-    await api.read_head()
+    client, api = await proxy.asked(EXEC)
     (connection,) = proxy.listener._connections
     (upstream,) = proxy.pool._open
     connection._write_full = True

@@ -50,10 +50,7 @@ async def seen(tls: Tls, tmp_path: Path) -> AsyncIterator[Seen]:
 
 
 async def test_an_answer_that_passes(seen: Seen) -> None:
-    client = await seen.proxy.client()
-    client.send(POST + b"Content-Length: 3\r\n\r\nabc")
-    api = await seen.proxy.upstream.connection()
-    await api.read_head()
+    client, api = await seen.proxy.asked(POST + b"Content-Length: 3\r\n\r\nabc")
     assert seen.value("requests_in_flight", kind="unary") == 1
     api.send(OK)
     await client.answer()
@@ -94,10 +91,7 @@ async def test_what_is_no_request_is_counted_too(seen: Seen) -> None:
 
 
 async def test_a_cut_answer_is_truncated_and_no_refusal(seen: Seen) -> None:
-    client = await seen.proxy.client()
-    client.send(GET)
-    api = await seen.proxy.upstream.connection()
-    await api.read_head()
+    client, api = await seen.proxy.asked(GET)
     api.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123")
     await client.read_until(b"123")
     await api.end("reset")
@@ -108,10 +102,7 @@ async def test_a_cut_answer_is_truncated_and_no_refusal(seen: Seen) -> None:
 
 
 async def test_a_request_that_is_sent_again_is_counted(seen: Seen) -> None:
-    client = await seen.proxy.client()
-    client.send(GET)
-    api = await seen.proxy.upstream.connection()
-    await api.read_head()
+    client, api = await seen.proxy.asked(GET)
     api.send(OK)
     await client.answer()
     client.send(GET)
@@ -125,10 +116,7 @@ async def test_a_request_that_is_sent_again_is_counted(seen: Seen) -> None:
 
 
 async def test_a_watch_is_open_until_it_ends(seen: Seen) -> None:
-    client = await seen.proxy.client()
-    client.send(GET.replace(b"pods", b"pods?watch=1"))
-    api = await seen.proxy.upstream.connection()
-    await api.read_head()
+    client, api = await seen.proxy.asked(GET.replace(b"pods", b"pods?watch=1"))
     api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
     await client.read_until(b"{}\r\n")
     assert seen.value("streams_open", kind="watch") == 1
@@ -139,10 +127,7 @@ async def test_a_watch_is_open_until_it_ends(seen: Seen) -> None:
 
 
 async def test_a_client_that_leaves_is_said_to_have_left(seen: Seen) -> None:
-    client = await seen.proxy.client()
-    client.send(GET.replace(b"pods", b"pods?watch=1"))
-    api = await seen.proxy.upstream.connection()
-    await api.read_head()
+    client, api = await seen.proxy.asked(GET.replace(b"pods", b"pods?watch=1"))
     await client.end("reset")
     assert await api.ended()
     assert seen.value("requests_total", code="other", kind="watch") == 1
