@@ -21,7 +21,7 @@ test: $(VENV)/developer ## Run the tests (those that need a real kube-apiserver 
 	$(BIN)/python -m pytest
 
 test-real: $(VENV)/developer ## Build kube-apiserver and etcd once, and run the tests that use them
-	assets=$$(tests/kube/build | tail -n 1) && \
+	assets=$$(tests/kube/build) && \
 	KUBEBUILDER_ASSETS="$$assets" TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest tests/real
 
 test-image: $(VENV)/developer ## Build the image and test it (needs podman, and mmdebstrap or PYTHON_IMAGE)
@@ -29,7 +29,7 @@ test-image: $(VENV)/developer ## Build the image and test it (needs podman, and 
 	TEST_IMAGE="$$image" $(BIN)/python -m pytest tests/image
 
 transcript: $(VENV)/developer ## Show what alice and bob see, on a real API server
-	@assets=$$(tests/kube/build | tail -n 1) && \
+	@assets=$$(tests/kube/build) && \
 	KUBEBUILDER_ASSETS="$$assets" $(BIN)/python -m tests.real.transcript
 
 check: $(VENV)/developer ## Check format, lint and types

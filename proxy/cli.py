@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -41,9 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if _asks_help([name]):
         sys.stdout.write(_usage())
         return 0
+    if name == "--version":
+        name = "version"
     command = COMMANDS.get(name)
     if command is None:
-        return _wrong(f"unknown command {name!a}; the commands are {', '.join(COMMANDS)}")
+        near = get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return _wrong(f"unknown command {name!a}; {hint}the commands are {', '.join(COMMANDS)}")
     if _asks_help(rest):
         sys.stdout.write(_command_usage(name, command))
         return 0

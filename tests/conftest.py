@@ -12,6 +12,13 @@ from pathlib import Path
 import pytest
 import trustme
 import uvloop
+from hypothesis import HealthCheck, settings
+
+# A machine that is busy with something else draws examples slowly; that is no fault of a test.
+settings.register_profile(
+    "steady", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+settings.load_profile("steady")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

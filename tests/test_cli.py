@@ -108,18 +108,28 @@ def test_the_help_of_serve_mentions_every_setting(capsys: pytest.CaptureFixture[
         assert setting.variable in out
 
 
-@pytest.mark.parametrize("name", ["sevre", "--listen=:1", "", "\udcff\n"])
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("sevre", "did you mean serve? "),
+        ("serv", "did you mean serve? "),
+        ("--listen=:1", ""),
+        ("", ""),
+        ("\udcff\n", ""),
+    ],
+)
 def test_an_unknown_command_is_named_beside_the_known_ones(
-    name: str, capsys: pytest.CaptureFixture[str]
+    name: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([name]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"unknown command {name!a}; the commands are {', '.join(COMMANDS)}\n"
+    assert err == f"unknown command {name!a}; {hint}the commands are {', '.join(COMMANDS)}\n"
 
 
-def test_version_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["version"]) == 0
+@pytest.mark.parametrize("command", ["version", "--version"])
+def test_version_prints_one_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command]) == 0
     out, err = capsys.readouterr()
     name, version = out.rstrip("\n").split(" ")
     assert name == "headlamp-auth-proxy"
