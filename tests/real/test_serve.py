@@ -253,6 +253,35 @@ def test_an_answer_is_the_api_servers_own_to_the_byte(
     }
 
 
+@pytest.mark.parametrize(
+    ("method", "content_type", "body"),
+    [
+        ("POST", "application/json", {"metadata": {"name": "new"}, "data": {"k": "v"}}),
+        ("PATCH", "application/merge-patch+json", {"data": {"k": "w"}}),
+        ("PATCH", "application/apply-patch+yaml", {"data": {"k": "w"}}),
+        ("PUT", "application/json", {"metadata": {"name": "there"}, "data": {"k": "x"}}),
+        ("DELETE", "application/json", {}),
+        ("POST", "application/json", {"metadata": {"name": "NOT A NAME"}}),
+        ("POST", "application/json", {"metadata": {"name": "there"}}),
+    ],
+)
+def test_a_write_does_what_it_does_directly(
+    stage: Stage, namespace: str, method: str, content_type: str, body: dict[str, Any]
+) -> None:
+    stage.cluster.kubectl("-n", namespace, "create", "configmap", "there", "--from-literal=k=v")
+    name = "" if method == "POST" else "/there"
+    path = f"/api/v1/namespaces/{namespace}/configmaps{name}?dryRun=All&fieldManager=test"
+    sent = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", **body}).encode() if body else None
+    answers = []
+    for ask in (stage.request, stage.direct):
+        answer = ask(method, path, ALICE, sent, **{"Content-Type": content_type})
+        document = json.loads(answer.body)
+        for field in ("uid", "creationTimestamp", "managedFields"):
+            document["metadata"].pop(field, None)  # made anew for each request
+        answers.append((answer.status, document))
+    assert answers[0] == answers[1]
+
+
 def test_three_megabytes_pass_both_ways(stage: Stage) -> None:
     review = {
         "apiVersion": "authorization.k8s.io/v1",
