@@ -19,6 +19,11 @@ from typing import Final
 Field = tuple[bytes, bytes]  # name as it was spelt, value without surrounding blanks
 
 
+# A token as a WebSocket subprotocol, for browsers, which cannot set headers
+# (k8s.io/apiserver, authentication/request/websocket/protocol.go).
+BEARER_PROTOCOL_PREFIX: Final = b"base64url.bearer.authorization.k8s.io."
+
+
 class Role(IntEnum):
     """What a request header is to this proxy."""
 

@@ -6,6 +6,7 @@ byte: after every test, each request that came must say who asks, and nothing th
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -305,6 +306,13 @@ async def test_a_browsers_terminal_sends_its_token_as_a_subprotocol(
         assert terminal.protocol == "v4.channel.k8s.io"
         await terminal.send_bytes(bytes([STDIN]) + b"hello")
         assert await terminal.receive_bytes() == bytes([STDOUT]) + b"hello"
+        connection = terminal._response.connection
+        assert connection is not None
+        assert connection.protocol is not None
+        gone = connection.protocol.closed
+    if gone is not None:  # TLS takes its leave after the session does; the loop must outlive it
+        async with asyncio.timeout(PATIENCE):
+            await gone
     (offered,) = seen[-1].values("Sec-WebSocket-Protocol")
     assert [name.strip() for name in offered.split(",")] == ["v4.channel.k8s.io", "channel.k8s.io"]
 

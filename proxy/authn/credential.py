@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 
 from proxy import errors
 from proxy.authn.jws import MAX_TOKEN_BYTES, decode_base64url
-
-BEARER_PROTOCOL_PREFIX = b"base64url.bearer.authorization.k8s.io."
+from proxy.headers import BEARER_PROTOCOL_PREFIX
 
 _SCHEME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 11.1: a token
 _TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1: b64token

@@ -144,9 +144,14 @@ def encode_chunk(parts: list[bytes]) -> bytes:
     return b"%x\r\n%s\r\n" % (len(content), content) if content else b""
 
 
+def answer_has_body(method: bytes, status: int) -> bool:
+    """Say whether an answer with this final status has a body at all, whatever its head says."""
+    return method != b"HEAD" and status not in {204, 304}
+
+
 def response_body(*, method: bytes, status: int, length: int | None, chunked: bool) -> Body:
     """Decide how a response's body is delimited (RFC 9112, section 6.3), for a final status."""
-    if method == b"HEAD" or status in {204, 304}:
+    if not answer_has_body(method, status):
         return LengthBody(0)
     if chunked:
         return ChunkedBody(UpstreamMalformed)

@@ -29,7 +29,14 @@ from proxy.errors import (
     UpstreamTimeout,
 )
 from proxy.http import answer
-from proxy.http.body import LAST_CHUNK, Body, ChunkedBody, LengthBody, encode_chunk
+from proxy.http.body import (
+    LAST_CHUNK,
+    Body,
+    ChunkedBody,
+    LengthBody,
+    answer_has_body,
+    encode_chunk,
+)
 from proxy.http.head import RequestHead, ResponseHead, write_request, write_response
 from proxy.http.service import Admission, Service
 from proxy.http.tunnel import Tunnel
@@ -52,10 +59,9 @@ _log = logging.getLogger(__name__)
 class Exchange:
     """A request from the moment its head is whole until its answer has ended, either way.
 
-    Times are those of ``time.perf_counter`` (uvloop's own clock counts whole milliseconds), 0
-    where that point was not reached. ``status`` is what the
-    client was sent (0: nothing), ``error`` why, where the proxy itself is the reason, and
-    ``truncated`` that the answer could not be finished.
+    Times are those of ``time.perf_counter`` (uvloop's own clock counts whole milliseconds), 0 where
+    that point was not reached. ``status`` is what the client was sent (0: nothing), ``error`` why,
+    where the proxy itself is the reason, and ``truncated`` that the answer could not be finished.
     """
 
     def __init__(self, service: Service, client: ClientConnection, head: RequestHead) -> None:
@@ -283,20 +289,29 @@ class Exchange:
         self._service.observer.retried()
         self.start()
 
-    def _framing(self, head: ResponseHead) -> bytes:
-        """Decide how the answer is delimited towards the client; return the header lines."""
-        if head.status == 204:
-            head.passing = [f for f in head.passing if f[0].lower() != b"content-length"]
-        has_body = self.method != b"HEAD" and head.status not in {204, 304}
-        unknown_length = has_body and head.content_length is None
-        self._until_close = unknown_length and not head.chunked
-        self._chunking = unknown_length and self.head.http11
-        self._close = (
+    @property
+    def _is_last(self) -> bool:
+        """Whether the client's connection must end with the answer that begins now.
+
+        After an upgrade that did not come about, what the client has sent may be anything but a
+        request.
+        """
+        return (
             self.client.draining
             or not self.head.keep_alive
             or not self.request_done
             or self.head.upgrade is not None
         )
+
+    def _framing(self, head: ResponseHead) -> bytes:
+        """Decide how the answer is delimited towards the client; return the header lines."""
+        if head.status == 204:
+            head.passing = [f for f in head.passing if f[0].lower() != b"content-length"]
+        has_body = answer_has_body(self.method, head.status)
+        unknown_length = has_body and head.content_length is None
+        self._until_close = unknown_length and not head.chunked
+        self._chunking = unknown_length and self.head.http11
+        self._close = self._is_last
         framing = b"Transfer-Encoding: chunked\r\n" if self._chunking else b""
         return framing + (b"Connection: close\r\n" if self._close else b"")
 
@@ -334,7 +349,7 @@ class Exchange:
             self.client.cut()
         else:
             self.status = error.code
-            self._close = self.client.draining or not self.head.keep_alive or not self.request_done
+            self._close = self._is_last
             self._send_client(
                 answer.refusal(error, method=self.method, close=self._close, now=time.time())
             )

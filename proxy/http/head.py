@@ -26,7 +26,14 @@ from proxy.errors import (
     UpgradeNotSupported,
     UpstreamMalformed,
 )
-from proxy.headers import Field, RequestHeaders, Role, connection_options, response_fields
+from proxy.headers import (
+    BEARER_PROTOCOL_PREFIX,
+    Field,
+    RequestHeaders,
+    Role,
+    connection_options,
+    response_fields,
+)
 
 END: Final = b"\r\n\r\n"
 MAX_HEAD_BYTES: Final = 64 * 1024  # a 16 KiB token, twice (cookie and header), and room
@@ -38,8 +45,6 @@ METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE
 # narrower than the RFC: PUT and DELETE are idempotent, but admission webhooks need not be.
 REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _UPGRADES: Final = {b"websocket": b"websocket", b"spdy/3.1": b"SPDY/3.1"}
-# k8s.io/apiserver, authentication/request/websocket/protocol.go
-_BEARER: Final = b"base64url.bearer.authorization.k8s.io."
 _VERSIONS: Final = {b"HTTP/1.1": True, b"HTTP/1.0": False}
 _METHOD_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ ]+ HTTP/1\.[01]")
 
@@ -175,7 +180,9 @@ def _sorted_out(head: RequestHead, fields: list[Field], headers: RequestHeaders)
         head.upgrade = _upgrade(head, upgrade)
     if head.websocket_protocols and head.upgrade != b"websocket":
         # Nobody will look for a token in these, so none may be in them.
-        head.websocket_protocols = [v for v in head.websocket_protocols if _BEARER not in v]
+        head.websocket_protocols = [
+            value for value in head.websocket_protocols if BEARER_PROTOCOL_PREFIX not in value
+        ]
     return head
 
 

@@ -16,7 +16,7 @@ from proxy.http.pool import Pool
 from proxy.http.upstream import Owner, UpstreamConnection
 from tests.conftest import Tls
 from tests.process import free_port
-from tests.wire import PATIENCE, Upstream
+from tests.wire import PATIENCE, Peer, Upstream
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -47,8 +47,10 @@ async def pool(tls: Tls, upstream: Upstream) -> AsyncIterator[Pool]:
     made.abort()
 
 
-async def ask(pool: Pool, upstream: Upstream, answer: bytes = OK) -> UpstreamConnection:
-    """Let a new connection serve one request."""
+async def asked(
+    pool: Pool, upstream: Upstream, answer: bytes = OK
+) -> tuple[UpstreamConnection, Peer]:
+    """Let a new connection serve one request; return both of its ends."""
     connection = await pool.connect()
     asker = Asker()
     connection.begin(cast("Owner", asker), b"GET / HTTP/1.1\r\n\r\n")
@@ -57,7 +59,11 @@ async def ask(pool: Pool, upstream: Upstream, answer: bytes = OK) -> UpstreamCon
     api.send(answer)
     async with asyncio.timeout(PATIENCE):
         await asker.answered.wait()
-    return connection
+    return connection, api
+
+
+async def ask(pool: Pool, upstream: Upstream, answer: bytes = OK) -> UpstreamConnection:
+    return (await asked(pool, upstream, answer))[0]
 
 
 async def test_the_connection_last_used_is_used_next(pool: Pool, upstream: Upstream) -> None:
@@ -111,13 +117,7 @@ async def test_an_old_connection_is_closed(
 async def test_a_connection_that_ends_while_idle_is_forgotten(
     pool: Pool, upstream: Upstream
 ) -> None:
-    connection = await pool.connect()
-    asker = Asker()
-    connection.begin(cast("Owner", asker), b"GET / HTTP/1.1\r\n\r\n")
-    api = await upstream.connection()
-    await api.read_head()
-    api.send(OK)
-    await asker.answered.wait()
+    connection, api = await asked(pool, upstream)
     pool.give_back(connection)
     await api.end("close")
     assert await api.ended()
@@ -125,13 +125,7 @@ async def test_a_connection_that_ends_while_idle_is_forgotten(
 
 
 async def test_words_out_of_turn_end_an_idle_connection(pool: Pool, upstream: Upstream) -> None:
-    connection = await pool.connect()
-    asker = Asker()
-    connection.begin(cast("Owner", asker), b"GET / HTTP/1.1\r\n\r\n")
-    api = await upstream.connection()
-    await api.read_head()
-    api.send(OK)
-    await asker.answered.wait()
+    connection, api = await asked(pool, upstream)
     pool.give_back(connection)
     api.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray")
     assert await api.ended()

@@ -75,6 +75,17 @@ async def test_a_refused_upgrade_is_a_plain_answer_and_leaves_no_tunnel(proxy: P
     assert await api.ended()  # and "smuggled" never came
 
 
+async def test_what_follows_an_upgrade_that_we_refuse_is_no_request(proxy: Proxy) -> None:
+    client = await proxy.client()
+    nobody = EXEC.replace(b"Authorization: Bearer alice\r\n", b"")
+    client.send(nobody + b"GET /x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n")
+    answer = await client.answer()
+    assert (answer.status, answer.headers["connection"]) == (401, "close")
+    assert await client.ended()
+    assert len(proxy.seen.exchanges) == 1
+    assert proxy.upstream.accepted == 0
+
+
 @pytest.mark.parametrize(
     "switch",
     [
