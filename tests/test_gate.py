@@ -12,10 +12,9 @@ import pytest
 from proxy import errors
 from proxy.authn.authenticator import Authenticator, TrustedIssuer
 from proxy.authn.cache import TokenCache
-from proxy.authn.credential import BEARER_PROTOCOL_PREFIX
 from proxy.authn.mapping import ClaimMapping
 from proxy.gate import Gate
-from proxy.headers import RequestHeaders
+from proxy.headers import BEARER_PROTOCOL_PREFIX, RequestHeaders
 from proxy.http.head import RequestHead, parse_request
 from proxy.http.service import Admission
 from proxy.impersonation import Impersonation, Policy

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import errors
-from proxy.authn.credential import BEARER_PROTOCOL_PREFIX, extract
+from proxy.authn.credential import extract
 from proxy.authn.jws import MAX_TOKEN_BYTES
+from proxy.headers import BEARER_PROTOCOL_PREFIX
 from tests.authn.tokens import token
 
 TOKEN = b"eyJh.eyJp.c2ln"
