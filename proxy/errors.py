@@ -240,6 +240,18 @@ class TooManyGroups(IdentityError):
     message = "The token carries too many groups."
 
 
+class Denied(ProxyError):
+    """The operator has locked this user, or this token, out; whatever else would be right."""
+
+    code = 403
+    reason = "Forbidden"
+    label = "denied"
+    message = (
+        "Access to this cluster has been suspended for you. Ask those who run it; signing in "
+        "again does not help."
+    )
+
+
 # --- Limits --------------------------------------------------------------------------------------
 
 
@@ -259,6 +271,16 @@ class TooManyRequests(LimitError):
 class TooManyStreams(LimitError):
     label = "too_many_streams"
     message = "You have too many watches and sessions open. Close some and try again."
+
+
+class TooManyConnections(ProxyError):
+    """Answered before anything is known of who asks."""
+
+    code = 503
+    reason = "ServiceUnavailable"
+    label = "too_many_connections"
+    message = "The proxy has as many connections as it may have. Try again in a moment."
+    retry_after = 5
 
 
 # --- Our own side: credential, upstream ----------------------------------------------------------

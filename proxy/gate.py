@@ -15,6 +15,7 @@ from typing import Protocol
 from proxy.authn.authenticator import Authenticated, Authenticator
 from proxy.authn.cache import TokenCache
 from proxy.authn.credential import Credential, extract
+from proxy.denial import Bearer
 from proxy.errors import (
     ConnectionNamesIdentity,
     ImpersonationNotAllowed,
@@ -25,7 +26,8 @@ from proxy.errors import (
 from proxy.headers import names_identity
 from proxy.http.head import RequestHead
 from proxy.http.service import Admission
-from proxy.impersonation import Impersonation, Policy, impersonate
+from proxy.impersonation import Policy, impersonate
+from proxy.limits import MAX_TOKEN_BYTES
 
 
 class GateObserver(Protocol):
@@ -45,14 +47,16 @@ class Gate:
     def __init__(
         self,
         authenticator: Authenticator,
-        cache: TokenCache[Impersonation],
+        cache: TokenCache[Admission],
         policy: Policy,
         observer: GateObserver,
+        max_token_bytes: int = MAX_TOKEN_BYTES,
     ) -> None:
         self._authenticator = authenticator
         self._cache = cache
         self._policy = policy
         self._observer = observer
+        self._max_token_bytes = max_token_bytes
 
     def admit(self, head: RequestHead, now: float) -> Admission | Awaitable[Admission]:
         """Return the identity for a request, at once unless a key must be fetched first.
@@ -62,11 +66,11 @@ class Gate:
         if head.options and names_identity(head.options):
             raise ConnectionNamesIdentity
         websocket = head.websocket_protocols if head.upgrade == b"websocket" else None
-        credential = extract(head.authorization, websocket)
+        credential = extract(head.authorization, websocket, self._max_token_bytes)
         key = self._cache.key(credential.token)
-        identity = self._cache.get(key, now)
-        self._observer.token_looked_up(hit=identity is not None)
-        if identity is None:
+        admission = self._cache.get(key, now)
+        self._observer.token_looked_up(hit=admission is not None)
+        if admission is None:
             began = time.perf_counter()
             try:
                 authenticated = self._authenticator.authenticate(credential.token, now)
@@ -74,10 +78,10 @@ class Gate:
                 return self._admit_with_fresh_keys(head, credential, key, now, error)
             finally:
                 self._observer.token_validated(time.perf_counter() - began)
-            identity = self._asserted(head, authenticated, key, now)
+            admission = self._asserted(head, authenticated, key, now)
         elif head.impersonates:
             raise ImpersonationNotAllowed
-        return Admission(identity, credential.protocols)
+        return admission.with_protocols(credential.protocols)
 
     async def _admit_with_fresh_keys(
         self, head: RequestHead, credential: Credential, key: bytes, now: float, error: ProxyError
@@ -88,22 +92,34 @@ class Gate:
             raise error
         now += time.perf_counter() - began
         authenticated = self._authenticator.authenticate(credential.token, now)
-        return Admission(self._asserted(head, authenticated, key, now), credential.protocols)
+        admission = self._asserted(head, authenticated, key, now)
+        return admission.with_protocols(credential.protocols)
 
     def _asserted(
         self, head: RequestHead, authenticated: Authenticated, key: bytes, now: float
-    ) -> Impersonation:
+    ) -> Admission:
         """Pass a user who is new here by the guard, and remember the outcome."""
         if head.impersonates:
             raise ImpersonationNotAllowed
-        identity = impersonate(authenticated.user, self._policy)
+        user = authenticated.user
+        identity = impersonate(user, self._policy)
+        admission = Admission(
+            identity,
+            Bearer(
+                user.username,
+                user.groups,
+                authenticated.issuer,
+                authenticated.subject,
+                authenticated.token_id,
+            ),
+        )
         self._observer.groups_dropped(identity.dropped)
         self._cache.put(
             key,
-            identity,
+            admission,
             expires_at=authenticated.expires_at,
             issuer=authenticated.issuer,
             key_identity=authenticated.key,
             now=now,
         )
-        return identity
+        return admission

@@ -28,13 +28,13 @@ from proxy.errors import (
     UsernameMalformed,
     UsernameReserved,
 )
+from proxy.limits import MAX_GROUPS
 from proxy.userinfo import UserInfo
 
 RESERVED_PREFIXES: Final = ("system:", "kubeadm:", "eks:", "aks:")
 NEVER_ALLOWED: Final = "system:masters"
 # kube-apiserver adds this one itself to whoever is impersonated; naming it needs its own RBAC.
 NEVER_SENT: Final = "system:authenticated"
-MAX_GROUPS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Policy:
     groups_allow: tuple[str, ...] = ()
     allowed_reserved_groups: frozenset[str] = frozenset()
     reserved_prefixes: tuple[str, ...] = RESERVED_PREFIXES
+    max_groups: int = MAX_GROUPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ def impersonate(user: UserInfo, policy: Policy) -> Impersonation:
     """Return the identity to assert for ``user``; raises an ``IdentityError``, or returns whole."""
     _check_username(user.username, policy)
     groups, dropped = _filtered(user.groups, policy)
-    if len(groups) > MAX_GROUPS:
-        raise TooManyGroups(f"{len(groups)} groups, at most {MAX_GROUPS} pass")
+    if len(groups) > policy.max_groups:
+        raise TooManyGroups(f"{len(groups)} groups, at most {policy.max_groups} pass")
     for group in groups:
         _check_group(group, policy)
     sent = (*(g for g in groups if g != NEVER_SENT), policy.authenticated_group)

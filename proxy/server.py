@@ -13,9 +13,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
-import ssl
-import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -39,12 +36,17 @@ from proxy.credentials.endpoint import Upstream
 from proxy.credentials.kubeconfig import KubeconfigError, from_kubeconfig
 from proxy.credentials.serving import GivenCertificate, OwnCertificate, ServingCertificate
 from proxy.credentials.trust import write_trust_directory
+from proxy.denial import InvalidDenyList
+from proxy.deny_file import DenyFile
+from proxy.files import SourceError
 from proxy.gate import Gate
 from proxy.headers import RequestHeaders
-from proxy.http.listener import GOODBYE, Listener
+from proxy.http.acceptor import Acceptor
+from proxy.http.listener import Listener
 from proxy.http.pool import Pool
-from proxy.http.service import Service
-from proxy.impersonation import Impersonation, Policy
+from proxy.http.service import Admission, Service
+from proxy.impersonation import Policy
+from proxy.limits import Limits, Tally
 from proxy.observe import logs
 from proxy.observe.access_log import AccessLog
 from proxy.observe.admin import Check, serve_admin
@@ -52,12 +54,11 @@ from proxy.observe.lag import watch_lag
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.observe.requests import RequestObserver
+from proxy.sockets import RESERVED, affordable_connections, listen_at, listen_at_path
 from proxy.version import installed_version
 
 HOUSEKEEPING: Final = 1.0  # seconds between two rounds
-BACKLOG: Final = 1024  # connections that may wait to be accepted
-HANDSHAKE: Final = 10.0  # seconds; client-go waits no longer either
-UNIX_MODE: Final = 0o660  # the containers of a pod can share a group
+GO_IDLE: Final = 90.0  # seconds after which Go's clients give up idle connections
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +97,8 @@ async def _run(config: Config, writer: LogWriter) -> int:
     writer.on_drop = metrics.log_lines_dropped.inc
     async with contextlib.AsyncExitStack() as stack:
         upstream, credential = _upstream(config)
-        cache: TokenCache[Impersonation] = TokenCache()
+        cache: TokenCache[Admission] = TokenCache()
+        denial = _denial(config)
         source = _key_source(config, cache, metrics)
         pool = Pool(
             upstream.host,
@@ -106,15 +108,22 @@ async def _run(config: Config, writer: LogWriter) -> int:
         )
         authenticator = Authenticator([_trusted_issuer(config, source)])
         service = Service(
-            gate=Gate(authenticator, cache, _policy(config), metrics),
+            gate=Gate(authenticator, cache, _policy(config), metrics, config.max_token_bytes),
             credential=credential,
             pool=pool,
             authority=upstream.authority,
             headers=RequestHeaders(config.pass_header),
             observer=RequestObserver(metrics, AccessLog(writer)),
+            limits=_limits(config),
+            streams=Tally(config.max_streams_per_user),
+            requests=Tally(config.max_requests_per_user),
+            denial=denial,
         )
         listener = Listener(service)
-        parts = _Parts(listener, pool, credential, source, cache)
+        if denial is not None:
+            denial.on_change = listener.end_denied
+            await stack.enter_async_context(_background("deny-file", denial.run(), stop))
+        parts = _Parts(service, listener, pool, credential, source, cache, denial)
         _show(metrics, parts)
 
         await stack.enter_async_context(_admin(config, metrics, parts))
@@ -143,11 +152,13 @@ async def _run(config: Config, writer: LogWriter) -> int:
 class _Parts:
     """What can be looked at from outside."""
 
+    service: Service
     listener: Listener
     pool: Pool
     credential: Credential
     source: Issuer | JWKSFile
-    cache: TokenCache[Impersonation]
+    cache: TokenCache[Admission]
+    denial: DenyFile | None
 
 
 # --- Building ------------------------------------------------------------------------------------
@@ -173,7 +184,7 @@ def _upstream(config: Config) -> tuple[Upstream, Credential]:
 
 
 def _key_source(
-    config: Config, cache: TokenCache[Impersonation], metrics: Metrics
+    config: Config, cache: TokenCache[Admission], metrics: Metrics
 ) -> Issuer | JWKSFile:
     issuer = config.oidc_issuer_url
 
@@ -211,7 +222,47 @@ def _policy(config: Config) -> Policy:
         groups_allow=config.groups_allow,
         allowed_reserved_groups=frozenset(config.allow_reserved_group),
         reserved_prefixes=config.reserved_prefix,
+        max_groups=config.max_groups,
     )
+
+
+def _limits(config: Config) -> Limits:
+    """Return the limits of connections, as many as there are descriptors for."""
+    connections = affordable_connections(config.max_connections)
+    if not connections:
+        raise StartError(
+            f"--max-connections {config.max_connections}: the limit of open files (ulimit -n) "
+            f"leaves none; raise it to {RESERVED} and two for each connection"
+        )
+    if connections < config.max_connections:
+        _log.warning(
+            "the limit of open files allows fewer connections than --max-connections",
+            extra={"max_connections": config.max_connections, "connections": connections},
+        )
+    if config.idle_timeout <= GO_IDLE:
+        _log.warning(
+            "--idle-timeout is not above 90s: a Go client may send a request on a connection that "
+            "is just being closed, and the request then fails"
+        )
+    return Limits(
+        head_bytes=config.max_head_bytes,
+        head_fields=config.max_head_fields,
+        head_timeout=config.head_timeout,
+        handshake_timeout=config.tls_handshake_timeout,
+        idle_timeout=config.idle_timeout,
+        stall_timeout=config.stall_timeout,
+        connections=connections,
+        connections_per_address=config.max_connections_per_address,
+    )
+
+
+def _denial(config: Config) -> DenyFile | None:
+    if config.deny_file is None:
+        return None
+    try:
+        return DenyFile(config.deny_file)
+    except (SourceError, InvalidDenyList) as error:
+        raise StartError(f"--deny-file {str(config.deny_file)!r}: {error}") from error
 
 
 def _certificate(config: Config) -> ServingCertificate | None:
@@ -230,8 +281,15 @@ def _certificate(config: Config) -> ServingCertificate | None:
 
 def _show(metrics: Metrics, parts: _Parts) -> None:
     """Bind the gauges that mirror state; they are read when they are scraped."""
-    metrics.connections_open.set_function(lambda: parts.listener.open)
-    metrics.connections.set_function(lambda: parts.listener.accepted)
+    listener, denial = parts.listener, parts.denial
+    metrics.connections_open.set_function(lambda: listener.places.taken)
+    metrics.connections_limit.set(listener.places.total)
+    metrics.user_streams_highest.set_function(lambda: parts.service.streams.highest)
+    metrics.user_requests_highest.set_function(lambda: parts.service.requests.highest)
+    if denial is not None:
+        metrics.deny_list_entries.set_function(lambda: denial.entries)
+        metrics.deny_file_failed.set_function(lambda: not denial.healthy)
+    metrics.connections.set_function(lambda: listener.accepted)
     metrics.upstream_connections_idle.set_function(lambda: parts.pool.idle)
     metrics.upstream_connections_active.set_function(lambda: parts.pool.active)
     metrics.token_cache_entries.set_function(lambda: len(parts.cache))
@@ -256,6 +314,8 @@ async def _admin(config: Config, metrics: Metrics, parts: _Parts) -> AsyncIterat
         Check("issuer", lambda: parts.source.healthy, required=False),
         Check("upstream", lambda: parts.pool.reachable, required=False),
     ]
+    if (denial := parts.denial) is not None:
+        checks.append(Check("deny-file", lambda: denial.healthy, required=False))
     try:
         runner = await serve_admin(
             metrics.registry, checks, config.admin_listen.host, config.admin_listen.port
@@ -274,67 +334,18 @@ async def _listening(
 ) -> AsyncIterator[None]:
     """Accept clients; on the way out, let what is under way finish within the grace."""
     try:
-        server = await _server(
-            config.listen, listener, certificate.context if certificate else None
-        )
+        if config.listen.unix is None:
+            sockets = await listen_at(config.listen.host, config.listen.port)
+        else:
+            sockets = [listen_at_path(Path(config.listen.unix))]
     except OSError as error:
         raise StartError(_cannot_listen("--listen", config.listen, error)) from error
+    acceptor = Acceptor(listener, sockets, certificate.context if certificate else None)
     try:
         yield
     finally:
-        server.close()
+        acceptor.close()
         await listener.drain(config.shutdown_grace)
-
-
-async def _server(
-    address: Address, listener: Listener, context: ssl.SSLContext | None
-) -> asyncio.Server:
-    loop = asyncio.get_running_loop()
-    handshake, goodbye = (HANDSHAKE, GOODBYE) if context else (None, None)
-    if address.unix is None:
-        return await loop.create_server(
-            listener.accept,
-            address.host or None,
-            address.port,
-            ssl=context,
-            backlog=BACKLOG,
-            ssl_handshake_timeout=handshake,
-            ssl_shutdown_timeout=goodbye,
-        )
-    return await loop.create_unix_server(
-        listener.accept,
-        sock=_unix_socket(Path(address.unix)),
-        ssl=context,
-        backlog=BACKLOG,
-        ssl_handshake_timeout=handshake,
-        ssl_shutdown_timeout=goodbye,
-    )
-
-
-def _unix_socket(path: Path) -> socket.socket:
-    """Bind a socket at ``path``, in place of one that a killed process has left behind."""
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        if _left_behind(path):
-            path.unlink()
-        sock.bind(str(path))
-        path.chmod(UNIX_MODE)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _left_behind(path: Path) -> bool:
-    """Say whether there is a socket at ``path`` that nobody listens on."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            return stat.S_ISSOCK(path.stat().st_mode)
-        except FileNotFoundError:
-            return False
-    return False
 
 
 async def _keep_house(pool: Pool, certificate: ServingCertificate | None) -> None:

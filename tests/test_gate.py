@@ -17,7 +17,7 @@ from proxy.gate import Gate
 from proxy.headers import BEARER_PROTOCOL_PREFIX, RequestHeaders
 from proxy.http.head import RequestHead, parse_request
 from proxy.http.service import Admission
-from proxy.impersonation import Impersonation, Policy
+from proxy.impersonation import Policy
 from tests.authn.tokens import ISSUER, NOW, RULES, HeldKeys, key_set, token
 from tests.issuer import rsa_key
 
@@ -52,7 +52,7 @@ class Setup:
 
     def __init__(self, *groups_allow: str) -> None:
         self.source = HeldKeys(rsa_key())
-        self.cache: TokenCache[Impersonation] = TokenCache()
+        self.cache: TokenCache[Admission] = TokenCache()
         self.seen = Seen()
         mapping = ClaimMapping("email", groups_claims=("groups",))
         authenticator = Authenticator([TrustedIssuer(RULES, mapping, self.source)])

@@ -15,7 +15,8 @@ from proxy.errors import (
     UsernameMalformed,
     UsernameReserved,
 )
-from proxy.impersonation import MAX_GROUPS, Policy, impersonate, verify_outgoing
+from proxy.impersonation import Policy, impersonate, verify_outgoing
+from proxy.limits import MAX_GROUPS
 from proxy.userinfo import UserInfo
 
 OWN = "headlamp-auth-proxy:authenticated"
@@ -96,6 +97,13 @@ def test_too_many_groups_are_refused_after_the_filter() -> None:
         impersonate(UserInfo("alice", groups=many), POLICY)
     allowed = Policy(OWN, groups_allow=("g1*",))
     assert len(impersonate(UserInfo("alice", groups=many), allowed).groups) <= MAX_GROUPS
+
+
+def test_how_many_groups_are_too_many_is_a_setting() -> None:
+    policy = Policy(OWN, max_groups=2)
+    assert impersonate(UserInfo("alice", groups=("a", "b", "a")), policy).groups == ("a", "b", OWN)
+    with pytest.raises(TooManyGroups):
+        impersonate(UserInfo("alice", groups=("a", "b", "c")), policy)
 
 
 @given(st.text(), st.lists(st.text()))

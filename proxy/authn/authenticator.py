@@ -13,7 +13,7 @@ from typing import Protocol
 
 from proxy.authn import jws
 from proxy.authn.keyset import KeySet
-from proxy.authn.mapping import ClaimMapping, user_info
+from proxy.authn.mapping import ClaimMapping, text, user_info
 from proxy.authn.verifier import TokenRules, unverified_issuer, verify
 from proxy.errors import IssuerUnknown, KeysUnavailable
 from proxy.userinfo import UserInfo
@@ -43,12 +43,17 @@ class TrustedIssuer:
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """A user, with what bounds how long the token may be believed (unix seconds)."""
+    """A user, with what bounds how long the token may be believed (unix seconds).
+
+    ``subject`` and ``token_id`` are the claims ``sub`` and ``jti``, empty where there is none.
+    """
 
     user: UserInfo
     expires_at: float
     issuer: str
     key: str  # identity of the key that signed
+    subject: str = ""
+    token_id: str = ""
 
 
 class Authenticator:
@@ -65,8 +70,15 @@ class Authenticator:
         if keys is None:
             raise KeysUnavailable(f"no keys of {trusted.rules.issuer} yet")
         verified = verify(unverified, keys, trusted.rules, now)
-        user = user_info(verified.claims, trusted.mapping)
-        return Authenticated(user, verified.expires_at, trusted.rules.issuer, verified.key)
+        claims = verified.claims
+        return Authenticated(
+            user_info(claims, trusted.mapping),
+            verified.expires_at,
+            trusted.rules.issuer,
+            verified.key,
+            subject=text(claims, "sub"),
+            token_id=text(claims, "jti"),
+        )
 
     async def refresh_keys(self, token: bytes) -> bool:
         """Look for newer keys of the issuer that ``token`` names; return whether that was done."""

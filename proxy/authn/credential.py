@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from proxy import errors
-from proxy.authn.jws import MAX_TOKEN_BYTES, decode_base64url
+from proxy.authn.jws import decode_base64url
 from proxy.headers import BEARER_PROTOCOL_PREFIX
+from proxy.limits import MAX_TOKEN_BYTES
 
 _SCHEME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 11.1: a token
 _TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1: b64token
@@ -29,9 +30,11 @@ class Credential:
 
 
 def extract(
-    authorization: Sequence[bytes], websocket_protocols: Sequence[bytes] | None
+    authorization: Sequence[bytes],
+    websocket_protocols: Sequence[bytes] | None,
+    max_bytes: int = MAX_TOKEN_BYTES,
 ) -> Credential:
-    """Return the one credential of a request.
+    """Return the one credential of a request, whose token has at most ``max_bytes``.
 
     ``authorization`` holds every Authorization value, without blanks around it;
     ``websocket_protocols`` every Sec-WebSocket-Protocol value of an upgrade to websocket, or
@@ -42,9 +45,11 @@ def extract(
         raise errors.MultipleCredentials("several Authorization values")
     in_protocol = _from_protocols(websocket_protocols or ())
     if in_protocol is None:
-        return Credential(_from_authorization(authorization[0] if authorization else b""))
+        token = _from_authorization(authorization[0] if authorization else b"")
+        return Credential(_checked(token, max_bytes))
     if authorization:
         raise errors.MultipleCredentials("an Authorization value and a bearer subprotocol")
+    _checked(in_protocol.token, max_bytes)
     return in_protocol
 
 
@@ -54,7 +59,7 @@ def _from_authorization(value: bytes) -> bytes:
         raise errors.TokenMissing
     if value[scheme.end() : scheme.end() + 1] != b" ":
         raise errors.TokenMalformed("no single space after the scheme")
-    return _checked(value[scheme.end() + 1 :])
+    return value[scheme.end() + 1 :]
 
 
 def _from_protocols(values: Sequence[bytes]) -> Credential | None:
@@ -71,12 +76,12 @@ def _from_protocols(values: Sequence[bytes]) -> Credential | None:
     others = [item for item in offered if item is not bearers[0]]
     if not others:
         raise errors.TokenMalformed("no subprotocol besides the bearer one")
-    return Credential(_checked(token), b",".join(others))
+    return Credential(token, b",".join(others))
 
 
-def _checked(token: bytes) -> bytes:
-    if len(token) > MAX_TOKEN_BYTES:
-        raise errors.TokenTooLarge
+def _checked(token: bytes, max_bytes: int) -> bytes:
+    if len(token) > max_bytes:
+        raise errors.TokenTooLarge(f"{len(token)} bytes, at most {max_bytes} pass")
     if not _TOKEN.fullmatch(token):
         raise errors.TokenMalformed("not one token of RFC 6750's characters")
     return token

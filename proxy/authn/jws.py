@@ -14,10 +14,7 @@ from dataclasses import dataclass
 
 from proxy import errors
 from proxy.authn import gojson
-
-# A tsidp token is about 1 KiB, one with two hundred groups about 10. Whatever is larger would also
-# not fit through the header limits of most servers, and every byte here is parsed for strangers.
-MAX_TOKEN_BYTES = 16 * 1024
+from proxy.limits import HIGHEST_TOKEN_BYTES
 
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]*")
 _KNOWN_CRITICAL = ("b64",)
@@ -36,7 +33,7 @@ class UnverifiedToken:
 
 def parse(token: bytes) -> UnverifiedToken:
     """Take a token apart. Raises TokenTooLarge or TokenMalformed."""
-    if len(token) > MAX_TOKEN_BYTES:
+    if len(token) > HIGHEST_TOKEN_BYTES:  # every byte here is parsed for strangers
         raise errors.TokenTooLarge
     parts = token.split(b".")
     if len(parts) != 3:

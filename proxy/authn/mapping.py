@@ -108,9 +108,15 @@ def _check_required(claims: Claims, required: Mapping[str, str]) -> None:
             raise errors.RequiredClaimMismatch(f"required claim {name} has another value")
 
 
+def text(claims: Claims, name: str) -> str:
+    """Return a claim that is there and a string, else an empty one."""
+    value = claims.get(name)
+    return value if isinstance(value, str) else ""
+
+
 def _credential_id(claims: Claims) -> dict[str, tuple[str, ...]]:
-    jti = claims.get("jti")
-    return {CREDENTIAL_ID: (f"JTI={jti}",)} if jti and isinstance(jti, str) else {}
+    jti = text(claims, "jti")
+    return {CREDENTIAL_ID: (f"JTI={jti}",)} if jti else {}
 
 
 def _string(name: str, value: object) -> str:

@@ -14,6 +14,7 @@ import yaml
 
 from proxy.config.model import Config
 from proxy.config.report import Report
+from proxy.denial import InvalidDenyList, parse_deny_list
 
 ReadFile = Callable[[Path], bytes]
 LoadPair = Callable[[Path, Path], None]
@@ -72,6 +73,7 @@ def check_files(
         if content is not None and not _has_certificate(content):
             report.value(name, str(path), "holds no certificate; it must have one in PEM")
     read("oidc_jwks_file", config.oidc_jwks_file)
+    _check_deny_file(read("deny_file", config.deny_file), config.deny_file, report)
     kubeconfig = read("kubeconfig", config.kubeconfig)
     if kubeconfig is not None and config.kubeconfig is not None:
         for problem in check_kubeconfig(kubeconfig, config.kubeconfig):
@@ -91,6 +93,13 @@ def _has_certificate(content: bytes) -> bool:
     except (ssl.SSLError, ValueError):
         return False
     return True
+
+
+def _check_deny_file(content: bytes | None, path: Path | None, report: Report) -> None:
+    try:
+        parse_deny_list(content or b"")
+    except InvalidDenyList as error:
+        report.value("deny_file", str(path), str(error))
 
 
 def _is_mapping(content: bytes) -> bool:

@@ -19,11 +19,20 @@ from proxy.config import values
 from proxy.config.address import Address, listen_address, tcp_listen_address
 from proxy.config.declaration import Setting, declared_settings, many, one
 from proxy.impersonation import RESERVED_PREFIXES
+from proxy.limits import (
+    DEFAULTS,
+    HIGHEST_TOKEN_BYTES,
+    MAX_GROUPS,
+    MAX_REQUESTS_PER_USER,
+    MAX_STREAMS_PER_USER,
+    MAX_TOKEN_BYTES,
+)
 
 TOKENS: Final = "Tokens"
 IDENTITY: Final = "Identity"
 UPSTREAM: Final = "API server"
 SERVING: Final = "Serving"
+LIMITS: Final = "Limits"
 ADMIN: Final = "Administration"
 
 
@@ -197,6 +206,16 @@ class Config:
         "user, the API server then refuses a request instead of serving it as this proxy.",
     )
 
+    deny_file: Path | None = one(
+        IDENTITY,
+        "FILE",
+        "",
+        values.file,
+        "Users, groups, subjects and token ids, in YAML or JSON, that are locked out at once "
+        "whatever their tokens say; looked at every second. docs/operations.md has the format.",
+        words="none",
+    )
+
     upstream: Address | None = one(
         UPSTREAM,
         "URL",
@@ -301,6 +320,101 @@ class Config:
         values.switch,
         "Serve HTTP without TLS; only on loopback or a unix socket, because the tokens could be "
         "read on any other way.",
+    )
+
+    max_head_bytes: int = one(
+        LIMITS,
+        "BYTES",
+        str(DEFAULTS.head_bytes),
+        values.number(4096, 1_000_000),
+        "The largest request line with headers: two tokens (Headlamp sends its cookie too) and "
+        "some room, and less than the 1 MiB at which the API server itself refuses.",
+    )
+    max_head_fields: int = one(
+        LIMITS,
+        "COUNT",
+        str(DEFAULTS.head_fields),
+        values.number(20, 10_000),
+        "The most headers of a request; each is looked at before anybody is known.",
+    )
+    head_timeout: float = one(
+        LIMITS,
+        "DURATION",
+        f"{DEFAULTS.head_timeout:g}s",
+        values.duration_between(0.1, 300),
+        "How long a request's head may take from its first byte to its last; a connection with a "
+        "half-sent head then ends.",
+    )
+    tls_handshake_timeout: float = one(
+        LIMITS,
+        "DURATION",
+        f"{DEFAULTS.handshake_timeout:g}s",
+        values.duration_between(0.1, 300),
+        "How long a TLS handshake may take; Kubernetes' own clients wait 10s.",
+    )
+    idle_timeout: float = one(
+        LIMITS,
+        "DURATION",
+        f"{DEFAULTS.idle_timeout:g}s",
+        values.duration_between(0.1, 86_400),
+        "How long a connection may stay open without a request. Keep it above 90s: Go clients "
+        "give theirs up then, and must be the first, or a request of theirs may fail.",
+    )
+    stall_timeout: float = one(
+        LIMITS,
+        "DURATION",
+        f"{DEFAULTS.stall_timeout:g}s",
+        values.duration_between(1, 86_400),
+        "How long a client may leave an answer or stream unread while more of it waits here; it "
+        "is then cut.",
+    )
+    max_connections: int = one(
+        LIMITS,
+        "COUNT",
+        str(DEFAULTS.connections),
+        values.number(1, 1_000_000),
+        "The most connections of clients, handshakes included. A few more are answered 503, the "
+        "rest are closed. Each may take two descriptors; with fewer, the limit is lowered.",
+    )
+    max_connections_per_address: int = one(
+        LIMITS,
+        "COUNT",
+        str(DEFAULTS.connections_per_address),
+        values.number(1, 1_000_000, or_none=True),
+        "The most connections from one IP address; 0 for no limit, because in a pod every client "
+        "is 127.0.0.1.",
+    )
+    max_streams_per_user: int = one(
+        LIMITS,
+        "COUNT",
+        str(MAX_STREAMS_PER_USER),
+        values.number(1, 1_000_000, or_none=True),
+        "The most watches, followed logs, exec sessions and port-forwards that one user may have "
+        "open, over all browsers and tabs; more are answered 429. 0 for no limit.",
+    )
+    max_requests_per_user: int = one(
+        LIMITS,
+        "COUNT",
+        str(MAX_REQUESTS_PER_USER),
+        values.number(1, 1_000_000, or_none=True),
+        "The most other requests that one user may have in flight; more are answered 429, after "
+        "which Kubernetes' clients wait and try again. 0 for no limit.",
+    )
+    max_token_bytes: int = one(
+        LIMITS,
+        "BYTES",
+        str(MAX_TOKEN_BYTES),
+        values.number(1024, HIGHEST_TOKEN_BYTES),
+        "The largest token that is looked at. One of tsidp has about 1 KiB, with two hundred "
+        "groups about 10.",
+    )
+    max_groups: int = one(
+        LIMITS,
+        "COUNT",
+        str(MAX_GROUPS),
+        values.number(1, 5000),
+        "The most groups, of those that --groups-allow lets pass, that a token may bring; each is "
+        "a header of every request to the API server.",
     )
 
     admin_listen: Address = one(

@@ -155,6 +155,16 @@ def _plaintext_stays_local(config: Config, report: Report) -> None:
         )
 
 
+def _a_token_fits_in_a_head(config: Config, report: Report) -> None:
+    if config.max_token_bytes >= config.max_head_bytes:
+        report.rule(
+            f"leaves no room for a token of --max-token-bytes {config.max_token_bytes}; raise it "
+            "to two tokens and some room, or lower the other",
+            "max_head_bytes",
+            "max_token_bytes",
+        )
+
+
 def _listeners_differ(config: Config, report: Report) -> None:
     if config.admin_listen.overlaps(config.listen):
         report.rule(
@@ -183,5 +193,6 @@ _RULES: Final[tuple[Callable[[Config, Report], None], ...]] = (
     _certificate_given,
     _one_way_to_serve,
     _plaintext_stays_local,
+    _a_token_fits_in_a_head,
     _listeners_differ,
 )

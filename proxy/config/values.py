@@ -95,6 +95,32 @@ def duration(value: str) -> float:
     return seconds
 
 
+def duration_between(lowest: float, highest: float) -> Callable[[str], float]:
+    """A duration in seconds, within bounds."""
+
+    def parse(value: str) -> float:
+        seconds = duration(value)
+        if not lowest <= seconds <= highest:
+            raise ValueError(f"is out of range; write from {lowest:g}s to {highest:g}s")
+        return seconds
+
+    return parse
+
+
+def number(lowest: int, highest: int, *, or_none: bool = False) -> Callable[[str], int]:
+    """A whole number within bounds; 0 as well, where that stands for no limit."""
+    none = ", or 0 for no limit" if or_none else ""
+
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
+            raise ValueError(f"is not a whole number; write from {lowest} to {highest}{none}")
+        if not lowest <= int(value) <= highest and not (or_none and int(value) == 0):
+            raise ValueError(f"is out of range; write from {lowest} to {highest}{none}")
+        return int(value)
+
+    return parse
+
+
 def issuer(value: str) -> str:
     """kube-apiserver's rule (ValidateAuthenticationConfiguration, validateIssuerURL).
 

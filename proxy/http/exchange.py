@@ -16,6 +16,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from proxy import requestinfo
@@ -24,6 +25,8 @@ from proxy.errors import (
     Internal,
     MalformedRequest,
     ProxyError,
+    TooManyRequests,
+    TooManyStreams,
     UpstreamMalformed,
     UpstreamReset,
     UpstreamTimeout,
@@ -41,6 +44,7 @@ from proxy.http.head import RequestHead, ResponseHead, write_request, write_resp
 from proxy.http.service import Admission, Service
 from proxy.http.tunnel import Tunnel
 from proxy.impersonation import verify_outgoing
+from proxy.limits import Tally
 
 if TYPE_CHECKING:
     from proxy.http.listener import ClientConnection
@@ -78,6 +82,7 @@ class Exchange:
         self.began_at = time.perf_counter()
         self.sent_at = self.answered_at = self.ended_at = 0.0
         self._service = service
+        self._tally: Tally | None = None  # where this exchange is counted in
         self._upstream: UpstreamConnection | None = None
         self._upstream_full = False
         self._body: Body = (
@@ -113,12 +118,19 @@ class Exchange:
         try:
             while waiting_for is not None:
                 await waiting_for
+                if self.ended_at:  # in the same turn of the loop, before it could be cancelled
+                    self._abandon_upstream()
+                    return
                 waiting_for = self._proceed()
         except ProxyError as error:
-            self.refuse(error)
+            self._refuse_late(error)
         except Exception as error:  # noqa: BLE001 - nobody else awaits this task
             _log.exception("[unexpected] a request could not be handled")
-            self.refuse(Internal(repr(error)))
+            self._refuse_late(Internal(repr(error)))
+
+    def _refuse_late(self, error: ProxyError) -> None:
+        if not self.ended_at:
+            self.refuse(error)
 
     def _proceed(self) -> Awaitable[None] | None:
         """Take the next steps, in this order; return what must be awaited before going on."""
@@ -128,6 +140,8 @@ class Exchange:
             if not isinstance(admission, Admission):
                 return self._admit(admission)
             self.admission = admission
+        if self._tally is None:
+            self._enter(self.admission)
         credential = self._service.credential.header(now)
         if credential is None:
             return self._service.credential.renew()
@@ -142,6 +156,18 @@ class Exchange:
 
     async def _admit(self, admission: Awaitable[Admission]) -> None:
         self.admission = await admission
+
+    def _enter(self, admission: Admission) -> None:
+        """Count the request in; ``_end`` counts it out. Raises Denied or a ``LimitError``."""
+        service = self._service
+        if service.denial is not None:
+            service.denial.check(admission.bearer)
+        unary = self.kind == "unary"
+        tally = service.requests if unary else service.streams
+        if not tally.enter(admission.identity.username):
+            error = TooManyRequests if unary else TooManyStreams
+            raise error(f"{tally.limit} under way already")
+        self._tally = tally
 
     async def _connect(self) -> None:
         self._upstream = await self._service.pool.connect()
@@ -345,7 +371,7 @@ class Exchange:
         self.error = error
         self._abandon_upstream()
         if self.status:
-            self.truncated = True
+            self.truncated = self._close = True
             self.client.cut()
         else:
             self.status = error.code
@@ -355,12 +381,23 @@ class Exchange:
             )
         self._end()
 
+    def stop(self, error: ProxyError) -> None:
+        """End at once because of ``error``, whatever is under way; a tunnel too."""
+        if self.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            self.error, self.truncated = error, True
+            self.client.cut()  # and the tunnel ends with its client
+        else:
+            self.refuse(error)
+
     def tunnel_ended(self) -> None:
         self._close = True
         self._end()
 
     def _end(self) -> None:
         self.ended_at = time.perf_counter()
+        if self._tally is not None and self.admission is not None:
+            self._tally.leave(self.admission.identity.username)
+            self._tally = None
         if self._task is not None:
             # Whatever it still waits for must not answer on what is now another's connection.
             # A moment later, for a task that has not begun would leave its coroutine unawaited.

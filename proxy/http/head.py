@@ -34,10 +34,9 @@ from proxy.headers import (
     connection_options,
     response_fields,
 )
+from proxy.limits import DEFAULTS
 
 END: Final = b"\r\n\r\n"
-MAX_HEAD_BYTES: Final = 64 * 1024  # a 16 KiB token, twice (cookie and header), and room
-MAX_FIELDS: Final = 200
 MAX_RESPONSE_HEAD_BYTES: Final = 256 * 1024
 
 METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
@@ -108,7 +107,9 @@ class _Fields:
         self.complete = True
 
 
-def parse_request(head: bytes, headers: RequestHeaders) -> RequestHead:
+def parse_request(
+    head: bytes, headers: RequestHeaders, max_fields: int = DEFAULTS.head_fields
+) -> RequestHead:
     """Read a whole request head, empty line included; raises a ``RequestError``."""
     line_end = head.find(b"\r\n")
     collected = _Fields()
@@ -133,8 +134,8 @@ def parse_request(head: bytes, headers: RequestHeaders) -> RequestHead:
         raise MethodNotAllowed
     if target[:1] != b"/" or b"#" in target:
         raise TargetNotOriginForm
-    if len(collected.fields) > MAX_FIELDS:
-        raise HeadTooLarge(f"more than {MAX_FIELDS} header fields")
+    if len(collected.fields) > max_fields:
+        raise HeadTooLarge(f"more than {max_fields} header fields")
     return _sorted_out(RequestHead(method, target, http11), collected.fields, headers)
 
 

@@ -17,44 +17,79 @@ import struct
 import time
 from typing import TYPE_CHECKING, Final, cast
 
-from proxy.errors import HeadTooLarge, MalformedRequest, ProxyError, RequestTimeout
+from proxy.errors import (
+    Denied,
+    HeadTooLarge,
+    MalformedRequest,
+    ProxyError,
+    RequestTimeout,
+    TooManyConnections,
+)
 from proxy.http import answer
 from proxy.http.exchange import Exchange
-from proxy.http.head import END, MAX_HEAD_BYTES, parse_request
+from proxy.http.head import END, parse_request
 from proxy.http.pool import WRITE_BUFFER, keep_alive
 from proxy.http.service import Service
 from proxy.http.timer import Timer
+from proxy.limits import Limit, Place, Places
 
 if TYPE_CHECKING:
     from proxy.http.tunnel import Tunnel
 
-HEAD_TIMEOUT: Final = 10.0  # seconds from the first byte of a head to its last
-IDLE_TIMEOUT: Final = 120.0  # seconds; Go clients drop theirs after 90 and must be first
 LINGER: Final = 1.0  # seconds to swallow input after an early answer, so that it is seen
 GOODBYE: Final = 30.0  # seconds that a client has to take the end of its last answer
+_OVER: Final = {
+    "total": "all {0.connections} are in use",
+    "address": "this address has its {0.connections_per_address}",
+}
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER, on, zero seconds
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")  # no head can have one, so there is no use waiting
 _READ_AHEAD: Final = 64 * 1024  # bytes of pipelined requests that may wait
 
 
 class Listener:
-    """All client connections of this proxy; made one by one through ``accept``."""
+    """All client connections of this proxy; made one by one through ``arrive``."""
 
     def __init__(self, service: Service) -> None:
+        limits = service.limits
         self.service = service
+        self.places = Places(limits.connections, limits.connections_per_address)
         self.draining = False
         self.accepted = 0
         self._connections: set[ClientConnection] = set()
         self._empty = asyncio.Event()
         self._empty.set()
 
-    @property
-    def open(self) -> int:
-        return len(self._connections)
+    def arrive(self, address: str) -> ClientConnection | None:
+        """Return a protocol for a new connection, which holds a place from now on.
 
-    def accept(self) -> ClientConnection:
-        """Return a protocol for a new connection (the factory for ``create_server``)."""
-        return ClientConnection(self)
+        None where there is no place. ``address`` is empty if the client has none. If the
+        connection is not made, ``vanished`` must be called.
+        """
+        if over := self.places.over(address):
+            self.service.observer.limited(over)
+        place = self.places.take(address)
+        return ClientConnection(self, place) if place else None
+
+    def vanished(self, connection: ClientConnection, *, in_time: bool) -> None:
+        """A connection that has arrived was never made; ``in_time`` unless it took too long."""
+        self.places.give_back(connection.place)
+        if not in_time:
+            self.service.observer.limited("handshake")
+
+    def end_denied(self) -> int:
+        """End what is under way of users who are kept out by now; return how many there were."""
+        denial, ended = self.service.denial, 0
+        for connection in list(self._connections):
+            exchange = connection.exchange
+            if denial is None or exchange is None or exchange.admission is None:
+                continue
+            try:
+                denial.check(exchange.admission.bearer)
+            except Denied as error:
+                exchange.stop(error)
+                ended += 1
+        return ended
 
     def joined(self, connection: ClientConnection) -> None:
         self.accepted += 1
@@ -62,6 +97,7 @@ class Listener:
         self._empty.clear()
 
     def left(self, connection: ClientConnection) -> None:
+        self.places.give_back(connection.place)
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
@@ -88,27 +124,33 @@ class ClientConnection(asyncio.Protocol):
         "_closing",
         "_listener",
         "_paused",
+        "_reading_head",
         "_searched",
         "_skipped",
         "_tunnel",
         "_write_full",
         "address",
         "exchange",
+        "limits",
         "loop",
+        "place",
         "timer",
         "transport",
     )
 
     transport: asyncio.Transport
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, place: Place) -> None:
         self.loop = asyncio.get_running_loop()
         self.timer = Timer(self.loop, self._timed_out)
-        self.address = ""
+        self.limits = listener.service.limits
+        self.place = place
+        self.address = place.address or "unix"
         self.exchange: Exchange | None = None
         self._listener = listener
         self._tunnel: Tunnel | None = None
         self._buffer = b""
+        self._reading_head = False  # the time for the head at the front runs
         self._searched = 0  # bytes of the buffer in which a head's end was sought in vain
         self._skipped = False  # one empty line before this head
         self._advancing = False
@@ -120,16 +162,19 @@ class ClientConnection(asyncio.Protocol):
     def draining(self) -> bool:
         return self._listener.draining
 
+    @property
+    def made(self) -> bool:
+        """Whether the handshake is done: the connection's end will be told."""
+        return hasattr(self, "transport")
+
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         keep_alive(transport)
-        peer = transport.get_extra_info("peername")
-        self.address = peer[0] if isinstance(peer, tuple) else "unix"
         self._listener.joined(self)
-        self.timer.set(IDLE_TIMEOUT)
+        self.timer.set(self.limits.head_timeout if self.place.over else self.limits.idle_timeout)
         if self.draining:  # it was still shaking hands when the listener closed
             self.close_if_idle()
 
@@ -159,6 +204,8 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._write_full = True
+        if self._answering:
+            self.timer.set(self.limits.stall_timeout)
         if self._tunnel is not None:
             self._tunnel.pause_upstream()
         elif self.exchange is not None:
@@ -166,12 +213,19 @@ class ClientConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_full = False
+        if self._answering:
+            self.timer.clear()
         if self._tunnel is not None:
             self._tunnel.resume_upstream()
         elif self.exchange is not None:
             self.exchange.resume_response()
         else:
             self._advance()
+
+    @property
+    def _answering(self) -> bool:
+        """Whether an answer is on its way, which its client may be slow to take."""
+        return not self._closing and self.exchange is not None and bool(self.exchange.status)
 
     # for the exchange
 
@@ -184,7 +238,8 @@ class ClientConnection(asyncio.Protocol):
         self._tunnel = tunnel
         if self._write_full:
             tunnel.pause_upstream()
-        self.timer.clear()
+        else:
+            self.timer.clear()
         early, self._buffer = self._buffer, b""
         if early:
             tunnel.client_data(early)
@@ -202,7 +257,7 @@ class ClientConnection(asyncio.Protocol):
         if close or self.draining:
             self._close_after_answer(linger=not request_done or bool(self._buffer) or self._paused)
             return
-        self.timer.set(IDLE_TIMEOUT)
+        self.timer.set(self.limits.idle_timeout)
         if not self._advancing:
             self._advance()
 
@@ -243,24 +298,29 @@ class ClientConnection(asyncio.Protocol):
             self._searched = 0
         end = self._buffer.find(END, max(0, self._searched - len(END) + 1))
         size = end + len(END) if end >= 0 else len(self._buffer)
+        limits = self.limits
         try:
-            if size > MAX_HEAD_BYTES:
-                raise HeadTooLarge(f"a request head of more than {MAX_HEAD_BYTES} bytes")
+            if self.place.over:
+                raise TooManyConnections(_OVER[self.place.over].format(limits))
+            if size > limits.head_bytes:
+                raise HeadTooLarge(f"a request head of more than {limits.head_bytes} bytes")
             if end < 0:
                 if _BARE_LF.search(self._buffer):
                     raise MalformedRequest("a line ends without CR")
-                if not self._searched:
-                    self.timer.set(HEAD_TIMEOUT)
+                if not self._reading_head:
+                    self._reading_head = True
+                    self.timer.set(limits.head_timeout)
                 self._searched = size
                 return False
-            head = parse_request(self._buffer[:size], self._listener.service.headers)
+            service = self._listener.service
+            head = parse_request(self._buffer[:size], service.headers, limits.head_fields)
         except ProxyError as error:
             self._refuse_unreadable(error)
             return False
         self._buffer = self._buffer[size:]
-        self._searched, self._skipped = 0, False
+        self._searched, self._skipped, self._reading_head = 0, False, False
         self.timer.clear()
-        self.exchange = exchange = Exchange(self._listener.service, self, head)
+        self.exchange = exchange = Exchange(service, self, head)
         if not exchange.request_done and self._buffer:
             body, self._buffer = self._buffer, b""
             self._buffer = self._body_received(exchange, body)
@@ -280,12 +340,20 @@ class ClientConnection(asyncio.Protocol):
     def _timed_out(self) -> None:
         if self._closing:
             self._close()
+        elif self._answering:
+            self._limited("stalled")
+            self.cut()
         elif self.exchange is not None:
             self.exchange.timed_out()
-        elif self._buffer:
-            self._refuse_unreadable(RequestTimeout(f"no whole head within {HEAD_TIMEOUT:g} s"))
+        elif self._reading_head:
+            seconds = self.limits.head_timeout
+            self._refuse_unreadable(RequestTimeout(f"no whole head within {seconds:g} s"))
         else:
+            self._limited("idle")
             self._close_after_answer(linger=False)
+
+    def _limited(self, limit: Limit) -> None:
+        self._listener.service.observer.limited(limit)
 
     def _refuse_unreadable(self, error: ProxyError) -> None:
         self._listener.service.observer.unreadable(error, self.address)

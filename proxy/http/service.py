@@ -7,13 +7,15 @@ observation; none of those is known here by more than these few methods.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.denial import Bearer
 from proxy.errors import ProxyError
 from proxy.headers import RequestHeaders
 from proxy.http.head import RequestHead
 from proxy.impersonation import Impersonation
+from proxy.limits import DEFAULTS, Limit, Limits, Tally
 
 if TYPE_CHECKING:
     from proxy.http.exchange import Exchange
@@ -22,13 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What the gate found: who is asking, and the subprotocols that may pass on.
+    """What the gate found: who is asking, as whom, and the subprotocols that may pass on.
 
     ``websocket_protocols`` is None where the client's own pass unchanged.
     """
 
     identity: Impersonation
+    bearer: Bearer
     websocket_protocols: bytes | None = None
+
+    def with_protocols(self, protocols: bytes | None) -> Admission:
+        """Return the same for a request of which only ``protocols`` may pass on, if any."""
+        return self if protocols is None else Admission(self.identity, self.bearer, protocols)
 
 
 class Gate(Protocol):
@@ -40,6 +47,13 @@ class Gate(Protocol):
         ``now`` in unix seconds.
         """
         ...
+
+
+class Denial(Protocol):
+    """Decides who is kept out whatever their token says."""
+
+    def check(self, bearer: Bearer) -> None:
+        """Raise ``Denied`` for somebody who is kept out now."""
 
 
 class Credential(Protocol):
@@ -73,10 +87,16 @@ class Observer(Protocol):
 
     def retried(self) -> None: ...
 
+    def limited(self, limit: Limit) -> None:
+        """A limit has refused or ended a connection."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What all exchanges share; ``authority`` is the Host of every upstream request."""
+    """What all exchanges share; ``authority`` is the Host of every upstream request.
+
+    ``streams`` and ``requests`` count what each user has under way.
+    """
 
     gate: Gate
     credential: Credential
@@ -84,3 +104,7 @@ class Service:
     authority: bytes
     headers: RequestHeaders
     observer: Observer
+    limits: Limits = DEFAULTS
+    streams: Tally = field(default_factory=Tally)
+    requests: Tally = field(default_factory=Tally)
+    denial: Denial | None = None

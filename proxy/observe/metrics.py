@@ -46,11 +46,13 @@ from proxy.errors import (
     UpstreamError,
     every_error,
 )
+from proxy.limits import Limit
 from proxy.requestinfo import KINDS, Kind
 
 PREFIX: Final = "headlamp_auth_proxy"
 
 FETCH_RESULTS: Final[tuple[FetchResult, ...]] = get_args(FetchResult)
+CONNECTION_LIMITS: Final[tuple[Limit, ...]] = get_args(Limit)
 STREAM_KINDS: Final = tuple(kind for kind in KINDS if kind != "unary")
 TOKEN_ERRORS: Final = (AuthenticationError, KeysUnavailable, TokenTooLarge, MultipleCredentials)
 
@@ -131,6 +133,10 @@ class Metrics:
         """Count an answer that the proxy itself gave, in every series that it belongs to."""
         for child in self._refusals[error.label]:
             child.inc()
+
+    def limited(self, limit: Limit) -> None:
+        """Count a connection that a limit refused or ended."""
+        self._limited[limit].inc()
 
     # tokens, groups and keys
 
@@ -263,6 +269,23 @@ class Metrics:
         self._refused_headers = self._counter(
             "refused_headers_total", "Attempts of a client to bring an identity along.", "header"
         )
+        self.user_streams_highest = self._gauge(
+            "user_streams_highest",
+            "Watches, streams and upgrades under way of the user who has the most.",
+        )
+        self.user_requests_highest = self._gauge(
+            "user_requests_highest", "Other requests in flight of the user who has the most."
+        )
+        self.deny_list_entries = self._gauge(
+            "deny_list_entries", "Users, groups, subjects and token ids that are denied."
+        )
+        self.deny_file_failed = self._gauge(
+            "deny_file_failed", "1 while --deny-file cannot be used and an older list is in force."
+        )
+        self.denied_streams_ended = self._counter(
+            "denied_streams_ended_total",
+            "Answers and streams that were cut because their user came to be denied.",
+        )
         self.impersonation_forbidden = self._counter(
             "impersonation_forbidden_total",
             "Answers that say that the proxy's own account may not impersonate: RBAC is wrong.",
@@ -280,6 +303,14 @@ class Metrics:
         self.connections = MirroredCounter(
             f"{PREFIX}_connections", "Connections that were accepted from clients.", self.registry
         )
+        self.connections_limit = self._gauge(
+            "connections_limit",
+            "The most connections of clients: --max-connections, or what descriptors allow.",
+        )
+        limited = self._counter(
+            "connections_limited_total", "Connections that a limit refused or ended.", "limit"
+        )
+        self._limited = _bind(limited.labels, CONNECTION_LIMITS)
         self.log_lines_dropped = self._counter(
             "log_lines_dropped_total", "Log lines lost because standard error did not take them."
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from proxy.errors import ProxyError
+from proxy.errors import Denied, ProxyError
 from proxy.http.exchange import Exchange
+from proxy.limits import Limit
 from proxy.observe.access_log import AccessLog, Entry, Identity
 from proxy.observe.metrics import Metrics
 
@@ -37,7 +38,12 @@ class RequestObserver:
         if exchange.admission is not None:
             metrics.token_accepted()
         if exchange.truncated:
-            metrics.upstream_truncated.inc()
+            ended_by = (
+                metrics.denied_streams_ended
+                if isinstance(exchange.error, Denied)
+                else metrics.upstream_truncated
+            )
+            ended_by.inc()
         elif exchange.error is not None:
             metrics.refused(exchange.error)
         if exchange.impersonation_forbidden:
@@ -55,6 +61,9 @@ class RequestObserver:
 
     def retried(self) -> None:
         self._metrics.upstream_retries.inc()
+
+    def limited(self, limit: Limit) -> None:
+        self._metrics.limited(limit)
 
 
 def _outcome(exchange: Exchange) -> str:

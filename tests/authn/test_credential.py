@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from proxy import errors
 from proxy.authn.credential import extract
-from proxy.authn.jws import MAX_TOKEN_BYTES
 from proxy.headers import BEARER_PROTOCOL_PREFIX
+from proxy.limits import MAX_TOKEN_BYTES
 from tests.authn.tokens import token
 
 TOKEN = b"eyJh.eyJp.c2ln"
@@ -68,6 +68,16 @@ def test_authorization_has_one_form(value: bytes, error: type[errors.ProxyError]
 
 def test_a_token_of_just_the_limit_is_taken() -> None:
     assert len(extract([b"Bearer " + b"a" * MAX_TOKEN_BYTES], None).token) == MAX_TOKEN_BYTES
+
+
+def test_how_large_is_too_large_is_a_setting_for_both_places() -> None:
+    assert extract([b"Bearer " + b"a" * 2000], None, 2000).token == b"a" * 2000
+    for authorization, protocols in (
+        ([b"Bearer " + b"a" * 2001], None),
+        ([], [bearer(b"a" * 2001) + b", v5.x"]),
+    ):
+        with pytest.raises(errors.TokenTooLarge):
+            extract(authorization, protocols, 2000)
 
 
 @pytest.mark.parametrize("protocols", [None, [], [b"v5.channel.k8s.io"], [b""]])

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from proxy import errors
-from proxy.authn.jws import MAX_TOKEN_BYTES, decode_base64url, parse
+from proxy.authn.jws import decode_base64url, parse
+from proxy.limits import HIGHEST_TOKEN_BYTES
 from tests.issuer import b64url
 
 
@@ -137,9 +138,9 @@ def test_a_token_has_three_parts_of_unpadded_base64url(text: str) -> None:
 
 def test_a_token_has_a_greatest_length() -> None:
     with pytest.raises(errors.TokenTooLarge):
-        parse(b"a" * (MAX_TOKEN_BYTES + 1))
+        parse(b"a" * (HIGHEST_TOKEN_BYTES + 1))
     with pytest.raises(errors.TokenMalformed):
-        parse(b"a" * MAX_TOKEN_BYTES)
+        parse(b"a" * HIGHEST_TOKEN_BYTES)
 
 
 @pytest.mark.parametrize(

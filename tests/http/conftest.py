@@ -7,17 +7,22 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
-from proxy.errors import ImpersonationNotAllowed, ProxyError, TokenMissing
+from proxy.denial import Bearer
+from proxy.errors import Denied, ImpersonationNotAllowed, ProxyError, TokenMissing
 from proxy.headers import RequestHeaders
+from proxy.http.acceptor import Acceptor
 from proxy.http.exchange import Exchange
 from proxy.http.head import RequestHead
 from proxy.http.listener import Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Admission, Service
 from proxy.impersonation import Impersonation, Policy, impersonate
+from proxy.limits import DEFAULTS, Limit, Limits, Tally
+from proxy.sockets import listen_at
 from proxy.userinfo import UserInfo
 from tests.conftest import Tls
 from tests.wire import PATIENCE, Client, Peer, Upstream
@@ -46,13 +51,24 @@ class TrustingGate:
         who = identity(head.authorization[0].removeprefix(b"Bearer ").decode())
         if self.header is not None:
             who = replace(who, header=self.header)
-        admission = Admission(who, self.protocols)
+        admission = Admission(who, Bearer(who.username), self.protocols)
         return self._later(admission) if self.pending else admission
 
     async def _later(self, admission: Admission) -> Admission:
         assert self.pending is not None
         await self.pending
         return admission
+
+
+class Doorkeeper:
+    """Keeps out whoever is in ``denied``."""
+
+    def __init__(self) -> None:
+        self.denied: set[str] = set()
+
+    def check(self, bearer: Bearer) -> None:
+        if bearer.username in self.denied:
+            raise Denied
 
 
 class FixedCredential:
@@ -81,6 +97,7 @@ class Recorder:
     exchanges: list[Exchange] = field(default_factory=list)
     errors: list[ProxyError] = field(default_factory=list)
     retries: int = 0
+    limits: list[Limit] = field(default_factory=list)
     under_way: set[Exchange] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -103,6 +120,10 @@ class Recorder:
     def retried(self) -> None:
         self.retries += 1
 
+    def limited(self, limit: Limit) -> None:
+        self.limits.append(limit)
+        self.changed.set()
+
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE):
             while not condition():
@@ -118,10 +139,12 @@ class Recorder:
 class Proxy:
     """A running data plane and both of its ends."""
 
+    service: Service
     listener: Listener
     pool: Pool
     gate: TrustingGate
     credential: FixedCredential
+    denial: Doorkeeper
     seen: Recorder
     upstream: Upstream
     port: int
@@ -140,6 +163,12 @@ class Proxy:
         await api.read_head()
         return client, api
 
+    async def places_taken(self, count: int) -> None:
+        """Wait until so many connections have a place, whether their handshake is done or not."""
+        async with asyncio.timeout(PATIENCE):
+            while self.listener.places.taken != count:  # noqa: ASYNC110 - nobody tells of it
+                await asyncio.sleep(0)
+
     clients: list[Client] = field(default_factory=list)
 
 
@@ -150,20 +179,55 @@ async def proxy(tls: Tls, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Prox
         yield running
 
 
+@pytest.fixture
+async def limited(
+    tls: Tls, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[..., Awaitable[Proxy]]]:
+    """Start proxies with limits of their own."""
+    monkeypatch.setattr("proxy.http.listener.LINGER", 0.1)
+    async with contextlib.AsyncExitStack() as stack:
+        upstream = await stack.enter_async_context(Upstream.run(tls.server))
+
+        async def start(*, streams: int = 0, requests: int = 0, **limits: Any) -> Proxy:
+            made = run_proxy(tls, upstream, Limits(**limits), Tally(streams), Tally(requests))
+            return await stack.enter_async_context(made)
+
+        yield start
+
+
 @contextlib.asynccontextmanager
-async def run_proxy(tls: Tls, upstream: Upstream) -> AsyncIterator[Proxy]:
-    gate, credential, seen = TrustingGate(), FixedCredential(), Recorder()
+async def run_proxy(
+    tls: Tls,
+    upstream: Upstream,
+    limits: Limits = DEFAULTS,
+    streams: Tally | None = None,
+    requests: Tally | None = None,
+) -> AsyncIterator[Proxy]:
+    gate, credential, denial, seen = TrustingGate(), FixedCredential(), Doorkeeper(), Recorder()
     pool = Pool("127.0.0.1", upstream.port, server_name="localhost", tls=lambda: tls.client)
-    service = Service(gate, credential, pool, b"cluster.example", RequestHeaders(), seen)
+    service = Service(
+        gate,
+        credential,
+        pool,
+        b"cluster.example",
+        RequestHeaders(),
+        seen,
+        limits,
+        streams or Tally(),
+        requests or Tally(),
+        denial,
+    )
     listener = Listener(service)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(listener.accept, "127.0.0.1", 0, ssl=tls.server)
-    port = server.sockets[0].getsockname()[1]
-    running = Proxy(listener, pool, gate, credential, seen, upstream, port, tls.client)
+    sockets = await listen_at("127.0.0.1", 0)
+    port = sockets[0].getsockname()[1]
+    acceptor = Acceptor(listener, sockets, tls.server)
+    running = Proxy(
+        service, listener, pool, gate, credential, denial, seen, upstream, port, tls.client
+    )
     try:
         yield running
     finally:
-        server.close()
+        acceptor.close()
         for client in running.clients:
             await client.gone()
         await listener.drain(0)

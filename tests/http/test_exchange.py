@@ -383,7 +383,7 @@ async def test_a_client_that_leaves_while_the_gate_ponders_is_never_forwarded(
     proxy.gate.pending = asyncio.get_running_loop().create_future()
     client = await proxy.client()
     client.send(GET)
-    await proxy.seen.until(lambda: proxy.listener.open == 1 and proxy.seen.changed.is_set())
+    await proxy.seen.until(lambda: bool(proxy.seen.under_way))
     await client.end("reset")
     await proxy.seen.ended_exchanges(1)
     assert proxy.upstream.accepted == 0

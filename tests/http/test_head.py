@@ -14,13 +14,8 @@ from proxy.errors import (
     UpstreamMalformed,
 )
 from proxy.headers import RequestHeaders
-from proxy.http.head import (
-    MAX_FIELDS,
-    RequestHead,
-    parse_request,
-    parse_response,
-    write_request,
-)
+from proxy.http.head import RequestHead, parse_request, parse_response, write_request
+from proxy.limits import DEFAULTS
 
 
 def request(fields: bytes = b"", line: bytes = b"GET /a HTTP/1.1") -> RequestHead:
@@ -130,7 +125,7 @@ def test_an_http11_request_names_its_host_once() -> None:
 
 def test_too_many_fields_are_refused() -> None:
     with pytest.raises(HeadTooLarge):
-        request(b"X: y\r\n" * MAX_FIELDS)
+        request(b"X: y\r\n" * DEFAULTS.head_fields)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from proxy.http.head import MAX_FIELDS, MAX_HEAD_BYTES
+from proxy.limits import DEFAULTS
 from tests.http.conftest import Proxy
 from tests.http.test_exchange import GET, OK, POST
 from tests.wire import Peer
@@ -25,9 +25,9 @@ WATCH = GET.replace(b"pods", b"pods?watch=1")
         (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
         (b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "malformed_request"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * MAX_HEAD_BYTES, 431, "head_too_large"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * DEFAULTS.head_bytes, 431, "head_too_large"),
         (
-            b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * MAX_FIELDS + b"\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * DEFAULTS.head_fields + b"\r\n",
             431,
             "head_too_large",
         ),
@@ -69,24 +69,6 @@ async def test_a_head_may_come_in_single_bytes(proxy: Proxy) -> None:
         await client.flush()
     api = await proxy.upstream.connection()
     assert (await api.read_head()).startswith(b"GET /api/v1/pods HTTP/1.1\r\n")
-
-
-async def test_a_half_sent_head_is_closed_in_time(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("proxy.http.listener.HEAD_TIMEOUT", 0.05)
-    client = await proxy.client()
-    client.send(GET[:-5])
-    assert (await client.answer()).status == 408
-    assert await client.ended()
-
-
-async def test_an_idle_connection_is_closed_in_time(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("proxy.http.listener.IDLE_TIMEOUT", 0.05)
-    client = await proxy.client()
-    assert await client.ended()
 
 
 async def test_a_refused_request_without_a_body_keeps_its_connection(proxy: Proxy) -> None:
