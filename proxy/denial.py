@@ -91,7 +91,7 @@ def _check_depth(document: bytes) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > _DEEPEST:
-            raise InvalidDenyList(f"line {event.start_mark.line + 1}: is nested too deeply")
+            raise InvalidDenyList("is nested too deeply")
 
 
 def _entries(node: yaml.Node, known: tuple[str, ...]) -> Iterator[tuple[str, yaml.Node]]:

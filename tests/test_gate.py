@@ -13,6 +13,7 @@ from proxy import errors
 from proxy.authn.authenticator import Authenticator, TrustedIssuer
 from proxy.authn.cache import TokenCache
 from proxy.authn.mapping import ClaimMapping
+from proxy.denial import Bearer
 from proxy.gate import Gate
 from proxy.headers import BEARER_PROTOCOL_PREFIX, RequestHeaders
 from proxy.http.head import RequestHead, parse_request
@@ -105,6 +106,26 @@ def test_a_user_goes_on_with_an_identity_header_block(setup: Setup) -> None:
         b"Impersonate-Group: headlamp-auth-proxy:authenticated\r\n"
     )
     assert admission.websocket_protocols is None
+
+
+def test_what_the_token_says_of_its_bearer_goes_along_before_anything_is_dropped() -> None:
+    setup = Setup("dev")
+    asking = authorization(token(groups=["dev", "ops"], sub="userid:1", jti="0e1f"))
+    bearer = Bearer("alice@example.com", ("dev", "ops"), ISSUER, "userid:1", "0e1f")
+    assert setup.admit(asking).bearer == bearer
+    assert setup.admit(asking).bearer == bearer  # and is remembered
+    assert setup.seen.hits == [False, True]
+
+
+def test_claims_that_a_token_lacks_are_empty(setup: Setup) -> None:
+    bearer = setup.admit(authorization(token(sub=None, jti=7))).bearer
+    assert (bearer.subject, bearer.token_id) == ("", "")
+
+
+def test_how_large_a_token_may_be_is_a_setting(setup: Setup) -> None:
+    setup.gate._max_token_bytes = 20
+    with pytest.raises(errors.TokenTooLarge):
+        setup.admit(GOOD)
 
 
 # Each request is wrong in all that follows as well, so the order of the rows is the contract.

@@ -77,21 +77,21 @@ class Acceptor:
     async def _made(self, sock: socket.socket, connection: ClientConnection) -> None:
         """Shake hands; from then on the loop tells the connection all that happens to it."""
         sock.setblocking(False)
-        began = self._loop.time()
-        patience = connection.limits.handshake_timeout
+        in_time = True
         try:
             await self._loop.connect_accepted_socket(
                 lambda: connection,
                 sock,
                 ssl=self._tls,
-                ssl_handshake_timeout=patience if self._tls else None,
+                ssl_handshake_timeout=connection.limits.handshake_timeout if self._tls else None,
                 ssl_shutdown_timeout=GOODBYE if self._tls else None,
             )
+        except ConnectionAbortedError:  # what the loop makes of its handshake timeout
+            in_time = False
         except OSError as error:
             _log.debug("a connection was not made: %s", error)
         finally:
             if not connection.made:
-                in_time = self._loop.time() - began < patience
                 self._listener.vanished(connection, in_time=in_time)
 
     def _wait_for_descriptors(self, error: OSError) -> None:

@@ -159,3 +159,13 @@ def test_a_certificate_and_a_key_that_are_missing_are_both_named(tmp_path: Path)
         f'--tls-cert-file "{a}" (flag): cannot be read: No such file or directory',
         f'--tls-private-key-file "{b}" (flag): cannot be read: No such file or directory',
     ]
+
+
+def test_a_deny_file_must_be_one_from_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "deny.yaml"
+    assert "cannot be read: No such file" in problems(*SOUND, f"--deny-file={path}")[0]
+    path.write_text("user: [alice]")
+    (problem,) = problems(*SOUND, f"--deny-file={path}")
+    assert problem.startswith(f"--deny-file \"{path}\" (flag): line 1: 'user' is no key here")
+    path.write_text("")
+    assert load([*SOUND, f"--deny-file={path}"], {}).deny_file == path

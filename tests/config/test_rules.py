@@ -43,6 +43,25 @@ KUBECONFIG = {"/kc": "{}", "/ca": "", "/jwks": "{}"}
             ("--oidc-jwks-file=/jwks", "--oidc-ca-file=/ca"),
             '--oidc-ca-file "/ca" (flag): cannot go with --oidc-jwks-file',
         ),
+        # Limits.
+        (
+            (*REQUIRED, "--max-head-bytes=5000"),
+            '--max-head-bytes "5000" (flag): leaves no room for a token of --max-token-bytes 16384',
+        ),
+        (("--max-head-bytes=2Mi",), '--max-head-bytes "2Mi" (flag): is not a whole number'),
+        (
+            ("--max-head-bytes=2000000",),
+            '--max-head-bytes "2000000" (flag): is out of range; write from 4096 to 1000000',
+        ),
+        (("--max-connections=0",), '--max-connections "0" (flag): is out of range'),
+        (
+            ("--head-timeout=0s",),
+            '--head-timeout "0s" (flag): is out of range; write from 0.1s to 300s',
+        ),
+        (
+            ("--max-streams-per-user=-1",),
+            '--max-streams-per-user "-1" (flag): is not a whole number; write from 1 to',
+        ),
         # Identities.
         (
             ("--allow-reserved-group=system:masters",),

@@ -32,6 +32,34 @@ def test_a_duration_is_read_as_go_reads_it(text: str, seconds: float) -> None:
     assert values.duration(text) == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("1s", 1.0), ("90s", 90.0), ("2m", 120.0)])
+def test_a_duration_may_have_bounds(text: str, seconds: float) -> None:
+    assert values.duration_between(1, 120)(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["0s", "999ms", "121s"])
+def test_a_duration_out_of_bounds_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write from 1s to 120s"):
+        values.duration_between(1, 120)(text)
+
+
+@pytest.mark.parametrize("text", ["0", "1", "007", "10"])
+def test_a_number_may_have_bounds_and_0_for_none(text: str) -> None:
+    assert values.number(1, 10, or_none=True)(text) == int(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "+1", "1.5", "1e3", "ten", "\u0663", " 1", "1_0"])
+def test_what_is_no_whole_number_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a whole number; write from 1 to 10"):
+        values.number(1, 10)(text)
+
+
+@pytest.mark.parametrize("text", ["0", "11", "9" * 18])
+def test_a_number_out_of_bounds_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is out of range; write from 1 to 10$"):
+        values.number(1, 10)(text)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -31,6 +31,7 @@ CLOSED_SETS = {
         *("impersonation_not_allowed", "username_malformed", "username_reserved"),
         *("group_malformed", "group_reserved", "too_many_groups"),
     },
+    "connections_limited_total": {"total", "address", "handshake", "idle", "stalled"},
 }
 WITHOUT_LABELS = {
     *("proxy_overhead_seconds", "upstream_request_duration_seconds", "upstream_retries_total"),
@@ -39,6 +40,8 @@ WITHOUT_LABELS = {
     *("impersonation_forbidden_total", "credential_expiry_timestamp_seconds"),
     *("credential_reloads_total", "serving_certificate_expiry_timestamp_seconds"),
     *("event_loop_lag_seconds", "connections_open", "connections_total"),
+    *("connections_limit", "user_streams_highest", "user_requests_highest"),
+    *("deny_list_entries", "deny_file_failed", "denied_streams_ended_total"),
     "log_lines_dropped_total",
 }
 
@@ -97,6 +100,7 @@ def test_token_results_are_valid_or_the_label_of_a_token_error(metrics: Metrics)
         (errors.CredentialRejected(), {"upstream_errors_total"}),
         (errors.HeadTooLarge(), set()),
         (errors.TooManyStreams(), set()),
+        (errors.Denied(), set()),
     ],
     ids=lambda case: getattr(case, "label", ""),
 )

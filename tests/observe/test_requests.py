@@ -132,3 +132,35 @@ async def test_a_client_that_leaves_is_said_to_have_left(seen: Seen) -> None:
     assert await api.ended()
     assert seen.value("requests_total", code="other", kind="watch") == 1
     assert seen.line()["outcome"] == "client_left"
+
+
+async def test_who_has_too_much_under_way_is_named_in_the_log_and_nowhere_else(seen: Seen) -> None:
+    seen.proxy.service.requests.limit = 1
+    seen.proxy.service.requests.enter("alice")
+    client = await seen.proxy.client()
+    client.send(GET)
+    await client.answer()
+    assert seen.value("refused_requests_total", reason="too_many_requests") == 1
+    assert seen.value("token_results_total", result="valid") == 1
+    line = seen.line()
+    assert (line["code"], line["reason"], line["user"]) == (429, "too_many_requests", "alice")
+
+
+async def test_a_stream_that_is_ended_by_the_deny_list_is_no_fault_of_the_api_server(
+    seen: Seen,
+) -> None:
+    client, api = await seen.proxy.asked(GET.replace(b"pods", b"pods?watch=1"))
+    api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+    await client.read_until(b"{}\r\n")
+    seen.proxy.denial.denied.add("alice")
+    assert seen.proxy.listener.end_denied() == 1
+    assert await client.ended()
+    assert seen.value("denied_streams_ended_total") == 1
+    assert seen.value("upstream_errors_total", reason="truncated") == 0
+    line = seen.line()
+    assert (line["reason"], line["outcome"], line["user"]) == ("denied", "truncated", "alice")
+
+
+async def test_a_connection_that_a_limit_ended_is_counted(seen: Seen) -> None:
+    seen.proxy.listener.service.observer.limited("idle")
+    assert seen.value("connections_limited_total", limit="idle") == 1
