@@ -333,6 +333,15 @@ OBEYED: list[tuple[list[str], dict[str, object], str, str]] = [
     (["--reserved-prefix=adm"], {}, REFUSED, "group_reserved"),
     (["--authenticated-group=us"], {}, GROUPS, "admins, us"),
     (["--pass-header=X-Team"], {}, "X-Team", "blue"),
+    (
+        ["--max-head-bytes=4096", "--max-token-bytes=2048"],
+        {"pad": "x" * 5000},
+        REFUSED,
+        "head_too_large",
+    ),
+    (["--max-head-fields=20"], {}, USER, "alice@example.com"),
+    (["--max-token-bytes=1024"], {"pad": "x" * 2000}, REFUSED, "token_too_large"),
+    (["--max-groups=2"], {"groups": ["a", "b", "c"]}, REFUSED, "too_many_groups"),
 ]
 
 
@@ -392,6 +401,133 @@ def test_neither_logs_nor_metrics_hold_a_secret(
     assert [line.get("reason") for line in lines] == [
         None, "token_expired", "token_malformed", "signature_invalid", "impersonation_not_allowed"
     ]  # fmt: skip
+
+
+# --- Limits and the emergency stop ----------------------------------------------------------------
+
+
+def bearing(**claims: object) -> bytes:
+    return f"Authorization: Bearer {token(**claims)}\r\n".encode()
+
+
+def ask(serve: Serve, sent: bytes) -> ssl.SSLSocket:
+    """Connect, send, and leave the connection open."""
+    tls = ssl.create_default_context(cafile=str(serve.ca_file))
+    plain = socket.create_connection(("127.0.0.1", serve.port), 10)
+    wrapped = tls.wrap_socket(plain, server_hostname="127.0.0.1")
+    wrapped.sendall(sent)
+    return wrapped
+
+
+def everything(connection: socket.socket) -> bytes:
+    received = b""
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        while part := connection.recv(65536):
+            received += part
+    return received
+
+
+def test_every_limit_of_connections_and_users_is_obeyed(
+    tmp_path: Path, api: ApiServer, key_flags: list[str], upstream_flags: list[str]
+) -> None:
+    flags = [
+        *("--max-connections-per-address=4", "--max-streams-per-user=1"),
+        *("--max-requests-per-user=1", "--head-timeout=500ms", "--idle-timeout=700ms"),
+        "--tls-handshake-timeout=500ms",
+    ]
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    stream = b"GET /hold HTTP/1.1\r\nHost: x\r\n" + upgrade + bearing() + b"\r\n"
+    with Serve(tmp_path, *key_flags, *upstream_flags, *flags) as serve, contextlib.ExitStack() as s:
+        serve.wait_ready()
+        with (
+            socket.create_connection(("127.0.0.1", serve.port), 10) as silent,
+            ask(serve, b"GET / HTTP/1.1\r\nHost:") as half,
+            ask(serve, b"") as idle,
+        ):
+            assert everything(silent) == b""
+            assert everything(half).startswith(b"HTTP/1.1 408 ")
+            assert everything(idle) == b""
+        assert serve.metric('connections_limited_total{limit="handshake"}') == 1
+        assert serve.metric('connections_limited_total{limit="idle"}') >= 1
+        assert serve.metric('refused_requests_total{reason="request_timeout"}') == 1
+
+        s.enter_context(ask(serve, b"GET /hold HTTP/1.1\r\nHost: x\r\n" + bearing() + b"\r\n"))
+        assert api.holding.wait(10)
+        status, body = serve.get("/version", token())
+        assert (status, body["details"]["causes"][0]["reason"]) == (429, "too_many_requests")
+        assert body["details"]["retryAfterSeconds"] == 1
+        assert serve.get("/version", token(email="bob@example.com"))[0] == 200
+        s.enter_context(ask(serve, stream))
+        serve.wait_until(lambda: serve.metric("user_streams_highest") == 1, "open")
+        with ask(serve, stream) as refused:
+            answer = everything(refused)
+        assert answer.startswith(b"HTTP/1.1 429 ")
+        assert b"too_many_streams" in answer
+        s.enter_context(ask(serve, b""))
+        s.enter_context(ask(serve, b""))
+        status, body = serve.get("/version", token())
+        assert (status, body["details"]["causes"][0]["reason"]) == (503, "too_many_connections")
+        assert serve.metric('connections_limited_total{limit="address"}') == 1
+        assert serve.probe("/readyz")[0] == 200
+        warnings = [line["event"] for line in serve.logged() if line["level"] == "warning"]
+        assert any(event.startswith("--idle-timeout is not above 90s") for event in warnings)
+
+
+def test_with_few_descriptors_there_are_fewer_connections_and_the_probes_still_answer(
+    tmp_path: Path, key_flags: list[str], upstream_flags: list[str]
+) -> None:
+    few = 220
+    starting = Serve(tmp_path, *key_flags, *upstream_flags)
+    starting._argv = ["sh", "-c", f'ulimit -n {few}; exec "$@"', "sh", *starting._argv]
+    with starting as serve, contextlib.ExitStack() as held:
+        serve.wait_ready()
+        allowed = serve.metric("connections_limit ")
+        assert 0 < allowed < few / 2
+        event = "the limit of open files allows fewer connections than --max-connections"
+        assert any(line["event"] == event for line in serve.logged())
+        for _ in range(few):
+            held.enter_context(socket.create_connection(("127.0.0.1", serve.port), 10))
+        serve.wait_until(
+            lambda: serve.metric('connections_limited_total{limit="total"}') >= few - allowed,
+            "full",
+        )
+        assert serve.probe("/readyz")[0] == 200
+        assert serve.metric("connections_open") == allowed
+
+
+def test_who_is_put_on_the_deny_list_is_out_at_once(
+    tmp_path: Path, api: ApiServer, key_flags: list[str], upstream_flags: list[str]
+) -> None:
+    deny = tmp_path / "deny.yaml"
+    deny.write_text("")
+    with Serve(tmp_path, *key_flags, *upstream_flags, f"--deny-file={deny}") as serve:
+        serve.wait_ready()
+        known = token()
+        assert serve.get("/version", known)[0] == 200
+        with ask(serve, b"GET /hold HTTP/1.1\r\nHost: x\r\n" + bearing() + b"\r\n") as waiting:
+            assert api.holding.wait(10)
+            deny.write_text("users: [alice@example.com]")
+            assert waiting.recv(65536).startswith(b"HTTP/1.1 403 ")
+        status, body = serve.get("/version", known)
+        assert (status, body["details"]["causes"][0]["reason"]) == (403, "denied")
+        assert serve.get("/version", token(email="bob@example.com"))[0] == 200
+        assert "[+]deny-file ok" in serve.probe("/readyz?verbose")[1]
+        assert serve.metric("deny_list_entries") == 1
+        deny.write_text("user: []")
+        serve.wait_until(
+            lambda: "[-]deny-file failed" in serve.probe("/readyz?verbose")[1], "noticed"
+        )
+        assert serve.metric("deny_file_failed") == 1
+        assert serve.probe("/readyz")[0] == 200
+        assert serve.get("/version", known)[0] == 403
+        deny.write_text("users: []")
+        serve.wait_until(lambda: serve.get("/version", known)[0] == 200, "let in again")
+
+        def changes() -> list[tuple[int, int]]:
+            lines = [x for x in serve.logged() if x["event"] == "the deny list has changed"]
+            return [(line["users"], line["ended"]) for line in lines]
+
+        serve.wait_until(lambda: changes() == [(1, 1), (0, 0)], "logged")
 
 
 def _serve(*flags: str) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable
 from typing import Any, cast
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -312,3 +313,26 @@ class Counting(RuleBasedStateMachine):
 
 TestCounting = Counting.TestCase
 TestCounting.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("error", [None, KeyUnknown()])
+def test_a_client_that_leaves_in_the_turn_in_which_its_key_comes(error: Exception | None) -> None:
+    """Its task is awake before it is cancelled: it must neither go on nor end twice."""
+    machine = Counting()
+    machine.gate.slow = True
+    machine.connect()
+    (client,) = machine.clients
+
+    async def ask() -> None:
+        client.data_received(b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n")
+
+    async def leave() -> None:
+        client.transport.close()
+        machine._resolve(error)
+
+    machine.run(ask())
+    machine.run(leave())
+    assert len(machine.seen.exchanges) == 1
+    assert machine.pool.made == []
+    machine.what_is_counted_is_what_is_under_way()
+    machine.teardown()
