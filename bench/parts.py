@@ -15,9 +15,12 @@ from proxy.authn.cache import TokenCache
 from proxy.authn.keyset import KeySet, parse_jwks
 from proxy.authn.mapping import ClaimMapping
 from proxy.authn.verifier import TokenRules
+from proxy.denial import Bearer, parse_deny_list
+from proxy.gate import Gate
 from proxy.headers import RequestHeaders
 from proxy.http.head import parse_request, parse_response, write_request, write_response
 from proxy.impersonation import Policy, impersonate, verify_outgoing
+from proxy.limits import MAX_REQUESTS_PER_USER, Tally
 from proxy.observe.access_log import AccessLog, Entry, Identity
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
@@ -74,6 +77,17 @@ def main() -> int:
         cache.key(TOKEN), identity, expires_at=NOW, issuer=ISSUER, key_identity="", now=NOW - 60
     )
     metrics = Metrics("bench")
+    policy = Policy("headlamp-auth-proxy:authenticated")
+    gate = Gate(authenticator, TokenCache(), policy, metrics)
+    gate.admit(head, NOW)
+
+    denied = parse_deny_list(b"users: [mallory]\ngroups: [contractors]\nsubjects: [userid:1]")
+    bearer = Bearer("alice@example.com", ("a", "b"), ISSUER, "userid:2", "0e1f")
+    tally = Tally(MAX_REQUESTS_PER_USER)
+
+    def counted_in_and_out() -> None:
+        tally.enter("alice@example.com")
+        tally.leave("alice@example.com")
 
     def counted() -> None:
         metrics.request_begun("unary")
@@ -100,9 +114,12 @@ def main() -> int:
         "read a request head": lambda: parse_request(REQUEST, headers),
         "resolve verb and resource": lambda: resolve(head.method, head.target),
         "verify a token, first sight": lambda: authenticator.authenticate(TOKEN, NOW),
+        "admit a known token": lambda: gate.admit(head, NOW),
         "look a known token up": lambda: cache.get(cache.key(TOKEN), NOW - 1),
         "write the outgoing head": written,
         "check the outgoing head": lambda: verify_outgoing(outgoing, identity),
+        "count a user's request": counted_in_and_out,
+        "look through the deny list": lambda: denied.denies(bearer),
         "read a response head": lambda: parse_response(RESPONSE),
         "write the response head": lambda: write_response(response, b""),
         "count a request": counted,

@@ -12,6 +12,7 @@ import queue
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ class Stage:
     run: Run
     serve: Serve
     token_file: Path
+    flags: tuple[str, ...]
 
     def kubectl(
         self, who: str, *args: str, groups: list[str] | None = None, **kwargs: Any
@@ -129,8 +131,7 @@ def stage(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     token_file = folder / "token"
     token_file.write_text(cluster.service_account_token("headlamp", "headlamp-auth-proxy"))
     with issuer_in_thread() as (issuer, run):
-        serve = Serve(
-            folder,
+        flags = (
             f"--oidc-issuer-url={issuer.url}",
             f"--oidc-client-id={issuer.client_id}",
             f"--oidc-ca-file={issuer.ca_file}",
@@ -138,9 +139,9 @@ def stage(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             f"--upstream-ca-file={cluster.ca_file}",
             f"--upstream-token-file={token_file}",
         )
-        with serve:
+        with Serve(folder, *flags) as serve:
             serve.wait_ready()
-            yield Stage(cluster, issuer, run, serve, token_file)
+            yield Stage(cluster, issuer, run, serve, token_file, flags)
 
 
 def test_the_api_server_sees_the_user_the_groups_and_our_own_group(stage: Stage) -> None:
@@ -343,6 +344,67 @@ def test_kubectl_watches(stage: Stage, namespace: str) -> None:
         watch.wait()
         reader.join()
         watch.stdout.close()
+
+
+def test_kubectl_waits_and_tries_again_when_its_user_has_too_much_under_way(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """While the user's one request is an upload that does not end, kubectl gets 429s."""
+    with Serve(tmp_path, *stage.flags, "--max-requests-per-user=1") as serve:
+        serve.wait_ready()
+        token = stage.issuer.token(ALICE)
+        running = None
+        tls = ssl.create_default_context(cafile=str(serve.ca_file))
+        uploading = http.client.HTTPSConnection("127.0.0.1", serve.port, context=tls, timeout=30)
+        with closing(uploading):
+            uploading.putrequest("POST", "/api/v1/namespaces/default/configmaps")
+            uploading.putheader("Authorization", f"Bearer {token}")
+            uploading.putheader("Content-Length", "10")
+            uploading.endheaders(b"{")
+            serve.wait_until(lambda: serve.metric("user_requests_highest") == 1, "uploading")
+            config = f"--kubeconfig={serve.kubeconfig('alice', token)}"
+            running = subprocess.Popen(
+                [find_kubectl(), config, "get", "namespaces", "-oname"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            refused = 'refused_requests_total{reason="too_many_requests"}'
+            serve.wait_until(lambda: serve.metric(refused) >= 1, "refused")
+        output, complaints = running.communicate(timeout=30)
+        assert (running.returncode, "namespace/default" in output) == (0, True), complaints
+
+
+def test_who_is_put_on_the_deny_list_sees_the_watch_end_and_then_why(
+    stage: Stage, namespace: str, tmp_path: Path
+) -> None:
+    deny = tmp_path / "deny.yaml"
+    deny.write_text("")
+    with Serve(tmp_path, *stage.flags, f"--deny-file={deny}") as serve:
+        serve.wait_ready()
+        config = serve.kubeconfig("alice", stage.issuer.token(ALICE))
+        # With a cache, as a person's: of what discovery is told, kubectl shows nothing.
+        cache = f"--cache-dir={tmp_path / 'cache'}"
+        arguments = (cache, "-n", namespace, "get", "configmaps", "-oname")
+        with subprocess.Popen(
+            [find_kubectl(), f"--kubeconfig={config}", *arguments, "--watch"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as watch:
+            assert watch.stdout is not None
+            stage.cluster.kubectl("-n", namespace, "create", "configmap", "seen")
+            assert "configmap/" in watch.stdout.readline()
+            deny.write_text(f"users: [{ALICE}]")
+            began = time.monotonic()
+            watch.communicate(timeout=20)
+            took = time.monotonic() - began
+        denied = kubectl(config, *arguments, check=False)
+        assert denied.returncode != 0
+        assert "Access to this cluster has been suspended for you." in denied.stderr
+        bobs = serve.kubeconfig("bob", stage.issuer.token(BOB, [GROUP]))
+        assert kubectl(bobs, *arguments).returncode == 0
+        assert took < 5  # it is looked at every second; the rest is a busy machine's
 
 
 def _feed(output: Iterable[str], lines: queue.Queue[str]) -> None:
