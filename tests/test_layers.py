@@ -16,9 +16,11 @@ MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / "proxy").rglob("*.py
 # Everything that decides. Clocks, loops, files, sockets and logs are for the shell around it.
 PURE = {
     "proxy/algorithms.py",
+    "proxy/denial.py",
     "proxy/errors.py",
     "proxy/headers.py",
     "proxy/impersonation.py",
+    "proxy/limits.py",
     "proxy/requestinfo.py",
     "proxy/status.py",
     "proxy/userinfo.py",
