@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-real test-image transcript check format docs bench lock clean
+.PHONY: help demo install test test-real test-image transcript check format docs bench fuzz lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,14 +48,19 @@ docs: $(VENV)/developer ## Write the documentation's tables from the code
 bench: $(VENV)/developer ## Measure beside nginx (needs nginx and wrk)
 	$(BIN)/python -m bench.run
 
+fuzz: $(VENV)/fuzzer ## Fuzz every parser, FUZZ_SECONDS in all (60)
+	$(BIN)/python -m tests.fuzz.run $(FUZZ_SECONDS)
+FUZZ_SECONDS ?= 60
+
 lock: $(VENV)/developer ## Renew requirements/*.lock from pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) --group dev -o requirements/dev.lock pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) --group build -c requirements/dev.lock -o requirements/build.lock
 	$(BIN)/uv pip compile $(LOCK) -c requirements/dev.lock -o requirements/run.lock pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) --group fuzz -c requirements/dev.lock -o requirements/fuzz.lock
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 clean: ## Remove everything that was made here
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .fuzz dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -69,4 +74,8 @@ $(VENV)/installed: $(BIN)/python requirements/run.lock requirements/build.lock p
 
 $(VENV)/developer: $(VENV)/installed requirements/dev.lock
 	$(PIP) --require-hashes -r requirements/dev.lock
+	@touch $@
+
+$(VENV)/fuzzer: $(VENV)/developer requirements/fuzz.lock
+	$(PIP) --require-hashes -r requirements/fuzz.lock
 	@touch $@

@@ -65,7 +65,8 @@ def _from_authorization(value: bytes) -> bytes:
 def _from_protocols(values: Sequence[bytes]) -> Credential | None:
     """Return the credential in the subprotocols; None if there is none or an empty one."""
     offered = [item.strip(b" \t") for value in values for item in value.split(b",")]
-    bearers = [item for item in offered if item.startswith(BEARER_PROTOCOL_PREFIX)]
+    # Anywhere in it, not just in front: Go trims more than blanks from an item before it looks.
+    bearers = [item for item in offered if BEARER_PROTOCOL_PREFIX in item]
     if len(bearers) > 1:
         raise errors.MultipleCredentials("several bearer subprotocols")
     if not bearers or bearers[0] == BEARER_PROTOCOL_PREFIX:

@@ -16,6 +16,8 @@ from proxy import errors
 from proxy.authn import gojson
 from proxy.limits import HIGHEST_TOKEN_BYTES
 
+MAX_MEMBERS = 256  # of a header or payload; a tsidp token has 17 claims
+
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]*")
 _KNOWN_CRITICAL = ("b64",)
 
@@ -66,9 +68,12 @@ def _segment(part: bytes) -> bytes:
 
 def _members(document: bytes) -> gojson.Members:
     try:
-        return gojson.parse_object(document)
+        members = gojson.parse_object(document)
     except ValueError:
         raise errors.TokenMalformed("header or payload is not a JSON object") from None
+    if len(members) > MAX_MEMBERS:
+        raise errors.TokenMalformed("header or payload has too many members")
+    return members
 
 
 def _unique_members(header: bytes) -> dict[str, object]:

@@ -31,6 +31,8 @@ PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 # Go's crypto/rsa refuses smaller ones; OpenSSL cannot verify with larger ones.
 RSA_BITS = range(1024, 16384 + 1)
+_MAX_EXPONENT = 2**31 - 1  # Go's as well; the larger it is, the longer a verification takes
+MAX_ENTRIES = 64  # large issuers publish about ten; a token that names no key is tried with all
 
 _HASHES: Mapping[str, Callable[[], hashes.HashAlgorithm]] = {
     "256": hashes.SHA256,
@@ -93,6 +95,8 @@ def parse_jwks(document: bytes) -> KeySet:
         raise InvalidKeySet("the key set is not a JSON object") from None
     if not isinstance(entries, list):
         raise InvalidKeySet('the key set has no list "keys"')
+    if len(entries) > MAX_ENTRIES:
+        raise InvalidKeySet(f"the key set has {len(entries)} keys; at most {MAX_ENTRIES} are read")
     keys = tuple(key for key in map(_verification_key, entries) if key is not None)
     if not keys:
         raise InvalidKeySet(f"none of the {len(entries)} keys of the key set is usable")
@@ -114,7 +118,7 @@ def _public_key(entry: Mapping[str, Any]) -> PublicKey | None:
     try:
         if entry.get("kty") == "RSA" and _all_base64url(entry, "n", "e"):
             key = RSAAlgorithm.from_jwk(dict(entry))
-            return key if isinstance(key, rsa.RSAPublicKey) and key.key_size in RSA_BITS else None
+            return key if isinstance(key, rsa.RSAPublicKey) and _is_sound(key) else None
         if entry.get("kty") == "EC" and _all_base64url(entry, "x", "y"):
             point = ECAlgorithm.from_jwk(dict(entry))
             if isinstance(point, ec.EllipticCurvePublicKey):
@@ -122,6 +126,10 @@ def _public_key(entry: Mapping[str, Any]) -> PublicKey | None:
     except (InvalidKeyError, ValueError):  # ValueError: not a point of the curve, an even exponent
         return None
     return None
+
+
+def _is_sound(key: rsa.RSAPublicKey) -> bool:
+    return key.key_size in RSA_BITS and key.public_numbers().e <= _MAX_EXPONENT
 
 
 def _all_base64url(entry: Mapping[str, Any], *names: str) -> bool:

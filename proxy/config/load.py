@@ -13,7 +13,7 @@ from typing import Any
 from proxy.config import files
 from proxy.config.address import Address
 from proxy.config.model import SETTINGS, Config
-from proxy.config.report import ConfigError, Report
+from proxy.config.report import ConfigError, Report, one_line
 from proxy.config.rules import check_rules
 from proxy.config.sources import gather
 from proxy.config.values import printable, service_address
@@ -38,7 +38,7 @@ def load(
     check_rules(config, report)
     files.check_files(config, read_file, load_pair, check_kubeconfig, report)
     if report.lines:
-        raise ConfigError(report.lines)
+        raise ConfigError([one_line(line) for line in report.lines])
     return config
 
 

@@ -66,6 +66,11 @@ def shown(text: str) -> str:
     return json.dumps(_USERINFO.sub("//***@", text), ensure_ascii=False)
 
 
+def one_line(problem: str) -> str:
+    """Return ``problem`` with all that would not show, or would move a cursor, escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in problem)
+
+
 def did_you_mean(name: str, known: list[str]) -> str:
     """Return a hint at the name that was probably meant, or nothing."""
     close = get_close_matches(name, known, n=1)

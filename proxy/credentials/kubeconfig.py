@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,11 @@ _REFUSED_OF_CLUSTERS = {
     "insecure-skip-tls-verify": "the API server must be verified; use certificate-authority",
     "proxy-url": "the API server is reached directly or not at all",
 }
+
+
+# PyYAML lets through what int(), date() and its own look-ups raise, for "2001-99-99" or "!!bool x".
+_YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # no file, argument or header can hold these
 
 
 class KubeconfigError(Exception):
@@ -93,7 +99,7 @@ def parse_kubeconfig(text: str, directory: Path) -> Kubeconfig:
     """Return what ``text`` says, its paths taken from ``directory``. Raises KubeconfigError."""
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except _YAML_ERRORS as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = "" if line is None else f", line {line + 1}"
         raise KubeconfigError([f"it is not YAML{where}"]) from error
@@ -151,7 +157,7 @@ class _Reader:
 
     def _text(self, body: Mapping[str, Any], where: str, name: str) -> str:
         value = body.get(name)
-        if value is None or isinstance(value, str):
+        if value is None or _is_text(value):
             return value or ""
         self._problems.append(f"{where}: {name} must be a string")
         return ""
@@ -230,7 +236,7 @@ class _Reader:
             self._problems.append("user: exec: interactiveMode must be set; Never is right here")
         if mode and mode not in {"Never", "IfAvailable"}:
             self._problems.append(
-                f"user: exec: interactiveMode is {mode}, and there is nobody to ask; "
+                f"user: exec: interactiveMode is {mode!r}, and there is nobody to ask; "
                 "use a plugin that can do with Never or IfAvailable"
             )
         return version
@@ -243,14 +249,14 @@ class _Reader:
         return str(self._path(command)) if "/" in command else command
 
     def _args(self, body: Mapping[str, Any]) -> tuple[str, ...]:
-        return tuple(self._list(body, "args", lambda item: isinstance(item, str)))
+        return tuple(self._list(body, "args", _is_text))
 
     def _env(self, body: Mapping[str, Any]) -> dict[str, str]:
         def is_variable(item: Any) -> bool:
             return (
                 isinstance(item, dict)
-                and isinstance(item.get("name"), str)
-                and isinstance(item.get("value"), str)
+                and _is_text(item.get("name"))
+                and _is_text(item.get("value"))
             )
 
         return {item["name"]: item["value"] for item in self._list(body, "env", is_variable)}
@@ -264,6 +270,10 @@ class _Reader:
         what = "strings" if name == "args" else "name and value, both strings"
         self._problems.append(f"user: exec: {name} must be a list of {what}")
         return []
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not _NO_TEXT.search(value)
 
 
 def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from proxy.headers import (
 from proxy.limits import DEFAULTS
 
 END: Final = b"\r\n\r\n"
+MAX_MEMBERS: Final = 100  # of Connection and Sec-WebSocket-Protocol, which are taken apart
 MAX_RESPONSE_HEAD_BYTES: Final = 256 * 1024
 
 METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
@@ -172,6 +173,8 @@ def _sorted_out(head: RequestHead, fields: list[Field], headers: RequestHeaders)
             head.expects_continue = head.http11 and value.lower() == b"100-continue"
     if hosts != 1 and (head.http11 or hosts):
         raise MalformedRequest(f"{hosts} Host headers; exactly one is needed")
+    if connection or head.websocket_protocols:
+        _check_members(connection, head.websocket_protocols)
     if connection:
         head.options = connection_options(connection)
         head.passing = [f for f in head.passing if f[0].lower() not in head.options]
@@ -185,6 +188,12 @@ def _sorted_out(head: RequestHead, fields: list[Field], headers: RequestHeaders)
             value for value in head.websocket_protocols if BEARER_PROTOCOL_PREFIX not in value
         ]
     return head
+
+
+def _check_members(*lists: list[bytes]) -> None:
+    """Refuse longer lists than anybody needs: each comma of 64 KiB would be a member to look at."""
+    if any(sum(value.count(b",") + 1 for value in values) > MAX_MEMBERS for values in lists):
+        raise HeadTooLarge(f"a list of more than {MAX_MEMBERS} members")
 
 
 def _content_length(value: bytes) -> int:

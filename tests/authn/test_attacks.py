@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import hmac
+import itertools
 import json
+import string
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -14,18 +17,19 @@ from hypothesis import strategies as st
 from proxy import errors
 from proxy.algorithms import ALGORITHMS
 from proxy.authn.authenticator import Authenticator, TrustedIssuer
+from proxy.authn.keyset import parse_jwks
 from proxy.authn.mapping import ClaimMapping
 from proxy.authn.verifier import TokenRules
 from proxy.userinfo import UserInfo
 from tests.authn.tokens import ISSUER, NOW, HeldKeys, claims, token
-from tests.issuer import CLIENT_ID, SigningKey, b64url, ec_key, rsa_key
+from tests.issuer import CLIENT_ID, SigningKey, b64url, ec_key, jwks_document, rsa_key
 
 RSA, EC, THIEF = rsa_key(), ec_key(), rsa_key(7)
 MAPPING = ClaimMapping("email", groups_claims=("tags", "groups"))
 EVERY_ALGORITHM = TokenRules(ISSUER, frozenset([CLIENT_ID]), frozenset(ALGORITHMS))
 AUTHENTICATOR = Authenticator([TrustedIssuer(EVERY_ALGORITHM, MAPPING, HeldKeys(RSA, EC))])
 
-PUBLIC = RSA.private.public_key()
+PUBLIC, EC_PUBLIC = RSA.private.public_key(), EC.private.public_key()
 GOOD = token(groups=["dev"])
 ALICE = AUTHENTICATOR.authenticate(GOOD, NOW).user
 
@@ -42,7 +46,10 @@ def refused(text: str | bytes) -> type[errors.ProxyError]:
     return type(refusal.value)
 
 
-@pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "nOnE", "", None])
+@pytest.mark.parametrize(
+    "algorithm",
+    ["none", "None", "NONE", "nOnE", "", None, "none ", " none", "none\0", "n\u043ene", "null"],
+)
 @pytest.mark.parametrize("signature", ["", GOOD.decode().rpartition(".")[2]])
 def test_a_token_that_says_it_needs_no_signature(algorithm: str | None, signature: str) -> None:
     text = f"{parts({'alg': algorithm, 'kid': RSA.kid})}.{signature}"
@@ -56,24 +63,72 @@ def test_a_token_that_says_it_needs_no_signature(algorithm: str | None, signatur
         PUBLIC.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
         PUBLIC.public_bytes(Encoding.PEM, PublicFormat.PKCS1),
         json.dumps(RSA.jwk()).encode(),
+        RSA.jwk()["n"].encode(),
+        EC_PUBLIC.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        EC_PUBLIC.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        EC_PUBLIC.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint),
+        EC_PUBLIC.public_bytes(Encoding.X962, PublicFormat.CompressedPoint),
+        json.dumps(EC.jwk()).encode(),
         b"",
     ],
-    ids=["pem", "der", "pkcs1", "jwk", "empty"],
-)
-@pytest.mark.parametrize(
-    ("named", "error"),
-    [
-        ("HS256", errors.AlgorithmNotAllowed),
-        ("RS256", errors.SignatureInvalid),
-        ("ES256", errors.SignatureInvalid),
+    ids=[
+        "pem",
+        "der",
+        "pkcs1",
+        "jwk",
+        "n",
+        "ec pem",
+        "ec der",
+        "point",
+        "compressed",
+        "ec jwk",
+        "",
     ],
 )
-def test_a_mac_with_the_public_key_as_its_secret(
-    secret: bytes, named: str, error: type[errors.ProxyError]
+@pytest.mark.parametrize("kid", [RSA.kid, EC.kid, ""])
+@pytest.mark.parametrize(
+    ("named", "digest", "error"),
+    [
+        ("HS256", "sha256", errors.AlgorithmNotAllowed),
+        ("HS384", "sha384", errors.AlgorithmNotAllowed),
+        ("HS512", "sha512", errors.AlgorithmNotAllowed),
+        ("RS256", "sha256", errors.SignatureInvalid),
+        ("PS256", "sha256", errors.SignatureInvalid),
+        ("ES256", "sha256", errors.SignatureInvalid),
+        ("ES256", "sha512", errors.SignatureInvalid),  # as long as a signature
+    ],
+)
+def test_a_mac_with_a_public_key_as_its_secret(
+    secret: bytes, kid: str, named: str, digest: str, error: type[errors.ProxyError]
 ) -> None:
-    message = parts({"alg": named, "kid": RSA.kid})
-    mac = hmac.digest(secret, message.encode(), "sha256")
+    message = parts({"alg": named, "kid": kid})
+    mac = hmac.digest(secret, message.encode(), digest)
     assert refused(f"{message}.{b64url(mac)}") is error
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        {"alg": "none"}, {"alg": "HS256"}, {"alg": "RS512"}, {"use": "enc"}, {"key_ops": []},
+        {"key_ops": ["encrypt"]}, {"kty": "oct", "k": "AAAA"}, {"kty": "EC"}, {"kty": "rsa"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_a_published_key_says_of_itself_makes_no_mac_a_signature(
+    claimed: dict[str, Any],
+) -> None:
+    """Whatever is made of such a key, an algorithm that was not configured is not used."""
+    document = jwks_document(RSA.jwk(**claimed), EC)
+    held = HeldKeys()
+    held.keys = parse_jwks(document)
+    authenticator = Authenticator([TrustedIssuer(EVERY_ALGORITHM, MAPPING, held)])
+    for alg, secret in itertools.product(
+        ("HS256", "none"), (b"\0\0\0", b"AAAA", RSA.jwk()["n"].encode(), document)
+    ):
+        message = parts({"alg": alg, "kid": RSA.kid})
+        forged = f"{message}.{b64url(hmac.digest(secret, message.encode(), 'sha256'))}"
+        with pytest.raises(errors.AlgorithmNotAllowed):
+            authenticator.authenticate(forged.encode(), NOW)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +188,111 @@ def test_the_parts_of_two_genuine_tokens_put_together() -> None:
 )
 def test_numbers_that_are_none_in_a_token_of_the_issuer_s_own(payload: bytes) -> None:
     refused(RSA.token(payload))
+
+
+def test_a_payload_may_be_any_text_that_go_reads_and_is_the_same_user() -> None:
+    """Duplicates: the last one counts, as kube-apiserver's map has it. No byte order mark."""
+    payload = json.dumps(claims()).encode()
+    assert AUTHENTICATOR.authenticate(RSA.token(payload).encode(), NOW).user.groups == ()
+    twice = payload[:-1] + b',"email":"bob@example.com","exp":%d}' % (NOW + 60)
+    assert AUTHENTICATOR.authenticate(RSA.token(twice).encode(), NOW).user.username[:3] == "bob"
+    for spoilt in (
+        b"\xef\xbb\xbf" + payload,
+        payload.decode().encode("utf-16"),
+        payload.decode().encode("utf-32"),
+        payload + b"\0",
+        payload + payload,
+        b"[" + payload + b"]",
+        json.dumps(payload.decode()).encode(),
+        payload[:-1] + b',"exp":1}',
+        payload[:-1] + b',"Exp":1}',
+        payload[:-1] + b',"\xc5\xbfub":5}',
+        payload[:-1] + b',"iss":"https://other.example"}',
+        payload[:-1] + b',"AUD":[]}',
+    ):
+        refused(RSA.token(spoilt))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'\xef\xbb\xbf{"alg":"RS256"}',
+        '{"alg":"RS256"}'.encode("utf-16"),
+        b'{"alg":"RS256","kid":"\xff"}',
+        b'{"alg":"none","alg":"RS256"}',
+        b'{"alg":"RS256","alg":"none"}',
+        b'{"alg":"RS256","\\u0061lg":"none"}',
+        b'{"alg":["RS256"]}',
+        b'{"alg":"RS256","crit":["exp"],"exp":1}',
+        b'{"alg":"RS256","crit":["b64"],"b64":false}',
+        b'{"alg":"RS256","b64":false}',
+        b'{"alg":"RS256","kid":1}',
+        b'{"alg":"RS256","kid":["1"]}',
+        b'{"alg":"RS256"}{"alg":"RS256"}',
+        b'{"alg":"RS256"} x',
+        b'{"alg":"R\\u212a256"}',
+        b'{"alg":"RS256\\u0000"}',
+        b'{"alg":" RS256"}',
+    ],
+)
+def test_a_header_that_another_reader_might_understand_differently(header: bytes) -> None:
+    refused(RSA.token(claims(), header))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{"typ": "at+jwt"}, {"typ": 5}, {"typ": None}, {"cty": "JWT"}, {"zip": "DEF"}, {"enc": "A"},
+     {"crit": ["b64"], "b64": True}, {"nonce": "x"}],
+    ids=str,
+)  # fmt: skip
+def test_a_genuine_token_says_what_it_likes_of_its_kind(header: dict[str, object]) -> None:
+    """kube-apiserver asks for none of these; a nested token in a payload is no JSON object."""
+    assert AUTHENTICATOR.authenticate(token(header), NOW).user.username == ALICE.username
+
+
+def test_a_token_in_a_token_speaks_of_nobody() -> None:
+    refused(RSA.token(GOOD, {"cty": "JWT"}))
+    refused(RSA.token(json.dumps(GOOD.decode()).encode(), {"cty": "JWT"}))
+
+
+HEAD, BODY, SIGNATURE = GOOD.decode().split(".")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{HEAD}.{BODY}",
+        f"{HEAD}.{BODY}.",
+        f"{HEAD}..{SIGNATURE}",
+        f".{BODY}.{SIGNATURE}",
+        f"{HEAD}.{BODY}.{SIGNATURE}.",
+        f"{HEAD}.{BODY}.{SIGNATURE}.{SIGNATURE}",
+        f"{HEAD}.AA.AA.{BODY}.{SIGNATURE}",  # five parts: a JWE
+        f"{HEAD}.{BODY}.{SIGNATURE}=",
+        f"{HEAD}=.{BODY}.{SIGNATURE}",
+        f"{HEAD}.{BODY}%3D.{SIGNATURE}",
+        f"{HEAD}.{BODY}.{SIGNATURE} ",
+        f"{HEAD}.{BODY}\n.{SIGNATURE}",
+        f"{HEAD} .{BODY}.{SIGNATURE}",
+        f"{HEAD}.{BODY}.{SIGNATURE[:-2]}+/",
+        f"{HEAD}\u3002{BODY}\u3002{SIGNATURE}",
+        json.dumps({"protected": HEAD, "payload": BODY, "signature": SIGNATURE}),
+        json.dumps({"payload": BODY, "signatures": [{"protected": HEAD, "signature": SIGNATURE}]}),
+        json.dumps(GOOD.decode()),
+        f"~{GOOD.decode()}~",  # a selective disclosure
+    ],
+)
+def test_a_genuine_token_in_another_form(text: str) -> None:
+    refused(text)
+
+
+def test_the_bits_that_base64_does_not_use_change_nothing() -> None:
+    """As in Go. 256 bytes leave four of them: sixteen spellings, of one user."""
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    last = alphabet.index(SIGNATURE[-1]) & ~15
+    for spelling in alphabet[last : last + 16]:
+        text = f"{HEAD}.{BODY}.{SIGNATURE[:-1]}{spelling}".encode()
+        assert AUTHENTICATOR.authenticate(text, NOW).user == ALICE
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])

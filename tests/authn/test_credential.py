@@ -138,6 +138,8 @@ def test_a_bearer_subprotocol_counts_on_an_upgrade_to_websocket_only() -> None:
         ([bearer(b"\xff\xfe") + b", x"], errors.TokenMalformed),
         ([bearer(b"a\r\nb") + b", x"], errors.TokenMalformed),
         ([bearer(b"a" * (MAX_TOKEN_BYTES + 1)) + b", x"], errors.TokenTooLarge),
+        ([b"\xc2\xa0" + IN_PROTOCOL + b", x"], errors.TokenMalformed),  # Go trims this blank
+        ([b"y " + IN_PROTOCOL + b", x"], errors.TokenMalformed),
         ([BEARER_PROTOCOL_PREFIX + b", x"], errors.TokenMissing),
         ([BEARER_PROTOCOL_PREFIX.upper() + b"ZXlKaA, x"], errors.TokenMissing),
     ],
@@ -153,6 +155,8 @@ def test_a_bearer_subprotocol_has_one_form(
 def test_a_credential_in_both_places_is_refused(authorization: bytes) -> None:
     with pytest.raises(errors.MultipleCredentials):
         extract([authorization], [IN_PROTOCOL + b", x"])
+    with pytest.raises(errors.TokenMalformed):
+        extract([authorization], [b"\xc2\x85" + IN_PROTOCOL + b", x"])
 
 
 def test_the_token_is_in_no_repr() -> None:

@@ -47,6 +47,11 @@ def test_what_a_key_says_of_its_use_is_not_enforced_as_in_kube_apiserver(
     assert len(key_set(RSA.jwk(**member)).keys) == 1
 
 
+def test_a_key_with_the_members_of_other_kinds_is_what_its_kty_says() -> None:
+    both = EC.jwk(n=RSA.jwk()["n"], e="AQAB", k="AAAA")
+    assert key_set(both).keys[0].identity == key_set(EC).keys[0].identity
+
+
 def test_a_key_is_known_by_what_it_is_and_not_by_its_name() -> None:
     one, renamed = key_set(RSA.jwk(), RSA.jwk(kid="other")).keys
     public = RSA.private.public_key()
@@ -72,6 +77,9 @@ def secp256k1() -> dict[str, Any]:
 OFF_CURVE = EC.jwk(x=b64url(b"\1" * 32), y=b64url(b"\1" * 32))
 UNUSABLE: dict[str, Any] = {
     "a symmetric key": {"kty": "oct", "kid": "1", "k": "AAAA"},
+    "a symmetric key with a public one's members": RSA.jwk(kty="oct", k="AAAA"),
+    "an EC key that says it is RSA": EC.jwk(kty="RSA"),
+    "an RSA key that says it is EC": RSA.jwk(kty="EC", crv="P-256"),
     "a private RSA key": private_rsa(),
     "a private EC key": EC.jwk(d=b64url(b"\1" * 32)),
     "half a private key": RSA.jwk(d=None) | {"d": None},
@@ -97,6 +105,7 @@ UNUSABLE: dict[str, Any] = {
     "an even e": RSA.jwk(e="AAAC"),
     "an e of one": RSA.jwk(e="AQ"),
     "an e of zero": RSA.jwk(e="AA"),
+    "an e of 32 bits": RSA.jwk(e=b64url(b"\x80\0\0\1")),
     "an RSA key of 512 bits": RSA.jwk(n=b64url(b"\xff" * 64)),
     "an RSA key of 1023 bits": RSA.jwk(n=b64url(b"\x7f" + b"\xff" * 127)),
     "an RSA key of 16392 bits": RSA.jwk(n=b64url(b"\xff" * 2049)),

@@ -227,6 +227,12 @@ def test_what_a_file_cannot_say_is_named_with_its_line(content: str, problem: st
     assert problems_of(USE_FILE, files={FILE: content}) == [problem]
 
 
+def test_a_name_that_would_not_show_is_escaped_so_that_a_problem_is_one_line() -> None:
+    (problem,) = problems_of(USE_FILE, files={FILE: r'"a\nb\e[2J\x85": x'})
+    assert problem == rf"a\nb\x1b[2J\x85 ({FILE}, line 1): unknown key"
+    assert problems_of("--\udcff\u2028") == [r"--\udcff\u2028: unknown flag"]
+
+
 def test_the_file_cannot_name_another_file() -> None:
     (problem,) = problems_of(USE_FILE, files={FILE: "config: other.yaml"})
     assert problem.startswith(f"config ({FILE}, line 1): unknown key")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,7 @@ async def test_a_plugin_makes_a_credential_that_is_obtained_first(tmp_path: Path
         (plugin(args="eks"), "args must be a list of strings"),
         (plugin(args=[1]), "args must be a list of strings"),
         (plugin(env=[{"name": "A"}]), "env must be a list of name and value"),
-        (plugin(interactiveMode="Always"), "interactiveMode is Always, and there is nobody"),
+        (plugin(interactiveMode="Always"), "interactiveMode is 'Always', and there is nobody"),
         (plugin(interactiveMode=None), "interactiveMode must be set"),
     ],
 )
@@ -254,9 +255,33 @@ def test_a_document_that_leads_nowhere_is_refused(content: object, problem: str)
     assert problem in problems(content)
 
 
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800"])
+@pytest.mark.parametrize(
+    "user",
+    [
+        lambda text: {"token": text},
+        lambda text: {"tokenFile": text},
+        lambda text: plugin(command=text),
+        lambda text: plugin(args=["a", text]),
+        lambda text: plugin(env=[{"name": "A", "value": text}]),
+        lambda text: plugin(env=[{"name": text, "value": "a"}]),
+    ],
+)
+def test_what_no_file_argument_or_header_can_hold_is_refused(
+    text: str, user: Callable[[str], dict[str, Any]]
+) -> None:
+    content = json.dumps(document(user(text)))  # which is YAML, and can say it
+    with pytest.raises(KubeconfigError, match=r"must be a (string|list of)"):
+        parse_kubeconfig(content, DIRECTORY)
+
+
 def test_every_problem_is_said_at_once() -> None:
     user = {"token": "abc", "as": "root", "username": "admin"}
     assert len(problems(document(user, {"proxy-url": "x", "server": "http://api"}))) == 4
+
+
+# What PyYAML takes for a value of its kind, and then cannot make one of.
+NO_VALUES = [b"2001-99-99", b"1" * 5000, b"!!int x", b"!!float x", b"!!bool x", b"!!timestamp x"]
 
 
 @pytest.mark.parametrize(
@@ -264,6 +289,8 @@ def test_every_problem_is_said_at_once() -> None:
     [
         (b"\xff\xfe", "it is not text in UTF-8"),
         (b"users:\n- token: s3cr3t: x", "it is not YAML, line 2"),
+        (b"[" * 2000, "it is not YAML"),
+        *((b"s3cr3t: " + value, "it is not YAML") for value in NO_VALUES),
     ],
 )
 def test_a_file_that_is_no_kubeconfig_is_refused(

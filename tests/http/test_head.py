@@ -14,7 +14,13 @@ from proxy.errors import (
     UpstreamMalformed,
 )
 from proxy.headers import RequestHeaders
-from proxy.http.head import RequestHead, parse_request, parse_response, write_request
+from proxy.http.head import (
+    MAX_MEMBERS,
+    RequestHead,
+    parse_request,
+    parse_response,
+    write_request,
+)
 from proxy.limits import DEFAULTS
 
 
@@ -126,6 +132,15 @@ def test_an_http11_request_names_its_host_once() -> None:
 def test_too_many_fields_are_refused() -> None:
     with pytest.raises(HeadTooLarge):
         request(b"X: y\r\n" * DEFAULTS.head_fields)
+
+
+@pytest.mark.parametrize("name", [b"Connection", b"Sec-WebSocket-Protocol"])
+def test_a_list_that_is_taken_apart_has_a_greatest_length(name: bytes) -> None:
+    request(b"%s: %sa\r\n" % (name, b"a," * (MAX_MEMBERS - 1)))
+    with pytest.raises(HeadTooLarge):
+        request(b"%s: %sa\r\n" % (name, b"," * MAX_MEMBERS))
+    with pytest.raises(HeadTooLarge):
+        request(b"%s: a\r\n" % name * (MAX_MEMBERS + 1))
 
 
 @pytest.mark.parametrize(
