@@ -91,9 +91,11 @@ def subprotocol(value: bytes) -> tuple[str, str]:
     return ("Sec-WebSocket-Protocol", (BEARER_PROTOCOL_PREFIX + encoded + b", v5.x").decode())
 
 
+GOOD_TOKEN = token().decode()
 GOOD = authorization(token())
 EXPIRED = authorization(token(exp=int(NOW) - 1))
 RESERVED = authorization(token(email="system:admin"))
+NAMELESS = authorization(token(email="", groups=[]))
 IMPERSONATING = ("Impersonate-User", "root")
 NAMING = ("Connection", "close, Impersonate-User")
 
@@ -143,6 +145,9 @@ def test_how_large_a_token_may_be_is_a_setting(setup: Setup) -> None:
         ((GOOD, ("impersonate_group", "a")), errors.ImpersonationNotAllowed, 403),
         ((GOOD, ("IMPERSONATE-EXTRA-x", "")), errors.ImpersonationNotAllowed, 403),
         ((RESERVED,), errors.UsernameReserved, 403),
+        ((NAMELESS,), errors.UsernameMalformed, 403),
+        ((*WEBSOCKET, NAMING, GOOD), errors.ConnectionNamesIdentity, 400),
+        ((*SPDY, NAMING, GOOD), errors.ConnectionNamesIdentity, 400),
     ],
 )
 def test_the_first_thing_that_is_wrong_is_the_answer(
@@ -162,6 +167,26 @@ def test_the_first_thing_that_is_wrong_is_the_answer(
 def test_connection_may_name_no_header_that_carries_identity(setup: Setup, name: str) -> None:
     with pytest.raises(errors.ConnectionNamesIdentity):
         setup.admit(("Connection", f"keep-alive, {name}"), GOOD)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/healthz", "/livez", "/readyz", "/metrics", "/version", "/openapi/v2", "/%2e/healthz", "/",
+     "//healthz", "/healthz/..", "/.well-known/openid-configuration", "/healthz?access_token={t}"],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize(
+    "field",
+    ["Cookie: token={t}; headlamp-auth-main.0={t}", "X-Forwarded-Access-Token: {t}",
+     "User-Agent: kube-probe/1.36", "Authorization: Basic {t}", "Proxy-Authorization: Bearer {t}",
+     "X-Remote-User: alice", "Origin: https://localhost"],
+)  # fmt: skip
+def test_there_is_one_place_for_a_token_and_no_path_without(
+    setup: Setup, method: str, target: str, field: str
+) -> None:
+    text = f"{method} {target} HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n".replace("{t}", GOOD_TOKEN)
+    with pytest.raises(errors.TokenMissing):
+        setup.gate.admit(parse_request(text.encode(), RequestHeaders()), NOW)
 
 
 def test_connection_may_name_others(setup: Setup) -> None:

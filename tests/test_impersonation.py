@@ -34,6 +34,17 @@ def test_the_header_block_carries_the_user_the_groups_once_each_and_our_own() ->
     assert identity.groups == ("b", "a", OWN)
 
 
+def test_a_name_is_one_header_whatever_others_would_split_it_at() -> None:
+    names = ("a,b", "a|system:masters", "a;b", "%0d%0aa", "cn=a,ou=b", "a b", "=?utf-8?q?a?=")
+    for name in names:
+        identity = impersonate(UserInfo(name, groups=names), POLICY)
+        lines = identity.header.decode().split("\r\n")
+        assert lines[:-2] == [
+            f"Impersonate-User: {name}",
+            *(f"Impersonate-Group: {n}" for n in names),
+        ]
+
+
 def test_names_beyond_ascii_travel_as_utf8() -> None:
     assert "Impersonate-User: zoë\r\n".encode() in impersonate(UserInfo("zoë"), POLICY).header
 
@@ -51,8 +62,9 @@ def test_a_name_that_would_not_arrive_as_it_is_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["system:masters", "system:kube-controller-manager", "kubeadm:cluster-admins",
-             "eks:x", "aks:y", "corp:z"]
+    "name",
+    ["system:masters", "system:kube-controller-manager", "system:serviceaccount:kube-system:x",
+     "system:node:a", "kubeadm:cluster-admins", "eks:x", "aks:y", "corp:z"],
 )  # fmt: skip
 def test_reserved_names_are_refused_for_users_and_groups(name: str) -> None:
     policy = Policy(OWN, reserved_prefixes=(*POLICY.reserved_prefixes, "corp:"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import http.client
 import json
@@ -12,18 +13,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import trustme
 
+from proxy.config import Config
 from tests.conftest import Tls
 from tests.issuer import FakeIssuer, jwks_document, rsa_key, tsidp_claims
 from tests.kubectl import kubeconfig
 from tests.process import free_port
 from tests.serving import Run, Serve, issuer_in_thread
 
+ROOT = Path(__file__).parents[1]
 ISSUER = "https://idp.tail1234.ts.net"
 CLIENT = "4f1c0d9be27a4c5f8a36b1d2e3f40516"
 
@@ -366,6 +370,19 @@ def test_a_flag_is_obeyed(
             assert seen["details"]["causes"][0]["reason"] == what
         else:
             assert seen[where] == what
+
+
+def test_no_setting_is_taken_and_then_ignored() -> None:
+    """A setting that restricts and does nothing is worse than none: who set it relies on it."""
+    used = {
+        node.attr
+        for path in (ROOT / "proxy").rglob("*.py")
+        if "config" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+    }
+    # The file itself; and what only says that there is meant to be no certificate.
+    assert {field.name for field in fields(Config)} - used == {"config", "plaintext"}
 
 
 def test_a_withdrawn_key_takes_its_tokens_along(

@@ -111,6 +111,10 @@ class Exchange:
         except ProxyError as error:
             self.refuse(error)
             return
+        except Exception as error:  # noqa: BLE001 - whatever it is, a client is owed an answer
+            _log.exception("[unexpected] a request could not be handled")
+            self.refuse(Internal(repr(error)))
+            return
         if waiting_for is not None:
             self._task = self.client.loop.create_task(self._wait(waiting_for), name="exchange")
 

@@ -25,6 +25,16 @@ def test_a_username_is_taken_as_it_is(value: object, username: str) -> None:
     assert user_info({"sub": value}, prefixed).username == f"oidc:{username}"
 
 
+@pytest.mark.parametrize(
+    "email",
+    ["a@b@evil.example", "Alice@Example.COM", "alice", "@", "a@b ", '"a@b"@c', "a@b,c@d",
+     "\u0430lice@example.com", "ALI\u00c7E@x", "ALIC\u0327E@x", "alice@ex\u00adample.com"],
+)  # fmt: skip
+def test_an_email_is_a_name_and_nothing_is_concluded_from_its_parts(email: str) -> None:
+    """Neither folded nor normalised: two names that are not the same bytes are two people."""
+    assert user_info({"email": email}, EMAIL).username == email
+
+
 @pytest.mark.parametrize("value", [5, True, [], ["alice"], {}])
 def test_a_username_is_a_string(value: object) -> None:
     with pytest.raises(errors.ClaimMalformed):

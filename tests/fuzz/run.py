@@ -29,13 +29,12 @@ _EXECUTIONS: Final = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
 
 def fuzz(name: str, seconds: int) -> bool:
     """Fuzz one target in a process of its own and print a line; return whether it held."""
-    kept, found = KEPT / name, REGRESSIONS / name
+    kept, failed = KEPT / name, KEPT / f"{name}.failed"
     kept.mkdir(parents=True, exist_ok=True)
-    found.mkdir(parents=True, exist_ok=True)
-    before = set(found.iterdir())
+    failed.mkdir(exist_ok=True)
     program = [
         *(sys.executable, "-m", "tests.fuzz.run", "--here", name, str(kept), str(CORPUS / name)),
-        f"-artifact_prefix={found}/",
+        f"-artifact_prefix={failed}/",
         f"-dict={_dictionary(name, TARGETS[name])}",
         f"-max_len={MAX_BYTES}",
         f"-max_total_time={seconds}",
@@ -51,18 +50,22 @@ def fuzz(name: str, seconds: int) -> bool:
         errors="replace",
     )
     executions = _EXECUTIONS.search(done.stderr)
-    failed = sorted(set(found.iterdir()) - before)
-    if not any(found.iterdir()):
-        found.rmdir()
-    held = not done.returncode and not failed
+    found = [_keep_for_ever(name, path) for path in sorted(failed.iterdir())]
+    held = not done.returncode and not found
     sys.stdout.write(
         f"{name:14}{executions[1] if executions else '?':>12}  {'' if held else 'FAILED'}\n"
     )
     sys.stdout.flush()
     if not held:
         sys.stderr.write(_PROGRESS.sub("", done.stdout + done.stderr)[-6000:])
-        sys.stderr.writelines(f"{path.relative_to(ROOT)}\n" for path in failed)
+        sys.stderr.writelines(f"{path.relative_to(ROOT)}\n" for path in found)
     return held
+
+
+def _keep_for_ever(name: str, path: Path) -> Path:
+    kept = REGRESSIONS / name / path.name
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    return path.rename(kept)
 
 
 def _dictionary(name: str, target: Target) -> Path:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable
 
 import pytest
 
+from proxy.http.head import RequestHead
+from proxy.http.service import Admission
 from tests.http.conftest import CREDENTIAL, Proxy, identity
 
 GET = b"GET /api/v1/pods HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n"
@@ -49,6 +52,55 @@ async def test_a_head_that_does_not_say_who_never_leaves(proxy: Proxy, header: b
     assert answer.status == 500
     assert b"internal" in answer.body
     assert await api.ended()  # and not a byte of a second head
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_whatever_breaks_while_it_is_asked_who_is_there_nothing_is_sent(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, later: bool
+) -> None:
+    async def fail() -> Admission:
+        raise RuntimeError("alice's secret")
+
+    def admit(_head: RequestHead, _now: float) -> Awaitable[Admission]:
+        if later:
+            return fail()
+        raise RuntimeError("alice's secret")
+
+    monkeypatch.setattr(proxy.gate, "admit", admit)
+    client = await proxy.client()
+    client.send(GET)
+    answer = await client.answer()
+    assert answer.status == 500
+    assert b"secret" not in answer.body
+    assert proxy.upstream.accepted == 0
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_the_clients_to_follow(proxy: Proxy, status: int) -> None:
+    client, api = await proxy.asked(GET)
+    location = b"https://127.0.0.1:%d/elsewhere" % proxy.upstream.port
+    api.send(b"HTTP/1.1 %d Moved\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % (status, location))
+    answer = await client.answer()
+    assert (answer.status, answer.headers["location"]) == (status, location.decode())
+    client.send(GET)
+    assert (await api.read_head()).startswith(b"GET /api/v1/pods ")  # and not /elsewhere
+    assert proxy.upstream.accepted == 1
+
+
+async def test_who_a_client_is_comes_from_its_connection_and_not_from_its_headers(
+    proxy: Proxy,
+) -> None:
+    spoof = (
+        b"\r\nX-Forwarded-For: 10.9.9.9\r\nForwarded: for=10.9.9.9\r\nX-Real-IP: 10.9.9.9\r\n\r\n"
+    )
+    client = await proxy.client()
+    client.send(GET.replace(b"\r\n\r\n", spoof))
+    api = await proxy.upstream.connection()
+    assert b"10.9.9.9" not in await api.read_head()
+    api.send(OK)
+    await client.answer()
+    (exchange,) = await proxy.seen.ended_exchanges(1)
+    assert exchange.client.address == "127.0.0.1"
 
 
 async def test_connections_are_kept_alive_on_both_sides(proxy: Proxy) -> None:
