@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -35,6 +36,25 @@ def test_every_make_target_that_is_named_exists(path: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^    |`)make ([a-z-]+)", path.read_text(), re.MULTILINE))
     assert named <= targets
+
+
+def test_every_known_way_to_fail_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert [int(row[0]) for row in rows] == list(range(1, len(rows) + 1))
+    for number, *_, held_by in rows:
+        named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", held_by)
+        assert named, f"row {number} names no test"
+        for file, test in named:
+            functions = re.findall(
+                r"^(?:async )?def (test_\w+)", read(ROOT / "tests" / file), re.MULTILINE
+            )
+            assert test in functions, f"row {number}: {file}::{test}"
+
+
+@functools.cache
+def read(path: Path) -> str:
+    return path.read_text()
 
 
 def test_errors_are_told_apart_by_their_labels_and_say_something() -> None:

@@ -23,7 +23,7 @@ ROOT: Final = FOLDER.parents[1]
 KEPT: Final = ROOT / ".fuzz"
 MAX_BYTES: Final = 4096  # longer inputs reach nothing else, and take long
 INPUT_SECONDS: Final = 10  # whatever takes longer is a finding
-_PROGRESS: Final = re.compile(r"^#\d+\t.*\n", re.MULTILINE)
+_PROGRESS: Final = re.compile(r"^(?:#\d+\t|INFO: Instrumenting).*\n", re.MULTILINE)
 _EXECUTIONS: Final = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
 
 

@@ -68,7 +68,7 @@ def _load(argv: list[str], environ: Mapping[str, str], file: bytes) -> Config:
 
 
 def _check_config(config: Config) -> None:
-    assert config.oidc_issuer_url.startswith("https://")
+    assert config.oidc_issuer_url.lower().startswith("https://")
     assert all(config.oidc_client_id)
     assert set(config.oidc_signing_algs) <= set(ALGORITHMS)
     assert config.oidc_signing_algs
