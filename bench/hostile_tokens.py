@@ -30,6 +30,7 @@ from proxy.headers import BEARER_PROTOCOL_PREFIX, RequestHeaders
 from proxy.http.head import parse_request
 from proxy.http.service import Admission
 from proxy.impersonation import Policy
+from proxy.limits import DEFAULTS, MAX_TOKEN_BYTES
 from tests.issuer import (
     CLIENT_ID,
     SigningKey,
@@ -40,8 +41,6 @@ from tests.issuer import (
     tsidp_claims,
 )
 
-MAX_TOKEN_BYTES: Final = 16 * 1024  # the limits that are in force unless set otherwise
-MAX_HEAD_BYTES: Final = 64 * 1024
 ISSUER: Final = "https://idp.tail1234.ts.net"
 NOW: Final = 1_800_000_000.0
 KEYS: Final = (rsa_key(0), rsa_key(1), ec_key(), ec_key("P-384"), ec_key("P-521"))
@@ -117,7 +116,7 @@ def tokens() -> Iterator[tuple[str, str]]:
     yield "700 groups", wide
     yield "dots", "." * MAX_TOKEN_BYTES
     yield "letters", "a" * MAX_TOKEN_BYTES
-    yield "beyond the limit", "a" * (MAX_HEAD_BYTES - 200)
+    yield "beyond the limit", "a" * (DEFAULTS.head_bytes - 200)
 
 
 def heads() -> Iterator[tuple[str, bytes]]:
@@ -126,7 +125,7 @@ def heads() -> Iterator[tuple[str, bytes]]:
         yield name, _head(f"Authorization: Bearer {token}\r\n".encode())
     prefix = BEARER_PROTOCOL_PREFIX
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: "
-    room = MAX_HEAD_BYTES - 200
+    room = DEFAULTS.head_bytes - 200
     good = base64.urlsafe_b64encode(GOOD.encode()).rstrip(b"=")
     yield "subprotocol: commas", _head(upgrade + b"," * room + b"\r\n")
     yield "subprotocol: two", _head(upgrade + prefix + good + b"," + prefix + b"\r\n")

@@ -16,11 +16,11 @@ from proxy.authn import jws
 from proxy.authn.gojson import MAX_DEPTH, MAX_NESTED, parse_object
 from proxy.authn.keyset import MAX_ENTRIES, InvalidKeySet, VerificationKey, parse_jwks
 from proxy.authn.verifier import verify
+from proxy.limits import HIGHEST_TOKEN_BYTES
 from tests.authn.tokens import RULES, token
 from tests.issuer import b64url, jwks_document, rsa_key
 
 AUTHENTICATOR = authenticator()
-GREATEST = 16 * 1024
 MAX_CALLS = 3000  # a good token takes some 300, the dearest of these 2,200
 
 
@@ -53,7 +53,7 @@ def test_no_token_makes_more_work_than_a_few_good_ones() -> None:
 def test_nothing_of_a_token_that_is_too_long_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jws, "decode_base64url", None)
     with pytest.raises(errors.TokenTooLarge):
-        AUTHENTICATOR.authenticate(b"a" * (GREATEST + 1), NOW)
+        AUTHENTICATOR.authenticate(b"a" * (HIGHEST_TOKEN_BYTES + 1), NOW)
 
 
 @pytest.mark.parametrize(

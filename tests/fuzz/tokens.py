@@ -16,13 +16,13 @@ from proxy.algorithms import ALGORITHMS
 from proxy.authn import credential as credentials
 from proxy.authn import gojson
 from proxy.authn.authenticator import Authenticator, TrustedIssuer
-from proxy.authn.jws import MAX_TOKEN_BYTES
 from proxy.authn.keyset import RSA_BITS, InvalidKeySet, KeySet, parse_jwks
 from proxy.authn.mapping import ClaimMapping
 from proxy.authn.verifier import TokenRules
 from proxy.errors import ProxyError
 from proxy.headers import BEARER_PROTOCOL_PREFIX
 from proxy.impersonation import Policy, impersonate, verify_outgoing
+from proxy.limits import HIGHEST_TOKEN_BYTES, MAX_TOKEN_BYTES
 from tests.issuer import CLIENT_ID, SigningKey, b64url, jwks_document, tsidp_claims
 
 ISSUER: Final = "https://idp.tail1234.ts.net"
@@ -63,7 +63,7 @@ def token(data: bytes) -> None:
         found = AUTHENTICATOR.authenticate(raw, NOW)
     except ProxyError:
         return
-    assert len(raw) <= MAX_TOKEN_BYTES
+    assert len(raw) <= HIGHEST_TOKEN_BYTES
     assert raw.rpartition(b".")[0] == header + b"." + payload, "believed without a signature"
     assert found.user.username == "alice@example.com"
 
