@@ -125,7 +125,8 @@ def verify_outgoing(head: bytes, identity: Impersonation) -> None:
 
     ``head`` runs from the request line to the empty line. Nothing in it but ``identity.header``
     may look like an impersonation header, there is one non-empty user and at least one group, at
-    most one credential, and no second head hides inside.
+    most one credential and one word on the body's length, no line ends in any way but CR LF (some
+    servers take a bare LF for an end), and no second head hides inside.
     """
     lower = head.lower()
     user = lower.find(_USER)
@@ -140,6 +141,8 @@ def verify_outgoing(head: bytes, identity: Impersonation) -> None:
         or lower.count(b"\r\nimpersonate-group: ") != ours - 1
         or ours < 2
         or lower.count(b"\r\nauthorization") > 1
+        or lower.count(b"\r\ncontent-length:") + lower.count(b"\r\ntransfer-encoding:") > 1
+        or not lower.count(b"\r") == lower.count(b"\n") == lower.count(b"\r\n")
         or head.find(b"\r\n\r\n") != len(head) - 4
     ):
         raise Internal("[unexpected] the outgoing head does not carry exactly one identity")

@@ -335,8 +335,6 @@ class Exchange:
 
     def _framing(self, head: ResponseHead) -> bytes:
         """Decide how the answer is delimited towards the client; return the header lines."""
-        if head.status == 204:
-            head.passing = [f for f in head.passing if f[0].lower() != b"content-length"]
         has_body = answer_has_body(self.method, head.status)
         unknown_length = has_body and head.content_length is None
         self._until_close = unknown_length and not head.chunked

@@ -46,7 +46,7 @@ METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE
 REPEATABLE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _UPGRADES: Final = {b"websocket": b"websocket", b"spdy/3.1": b"SPDY/3.1"}
 _VERSIONS: Final = {b"HTTP/1.1": True, b"HTTP/1.0": False}
-_METHOD_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ ]+ HTTP/1\.[01]")
+_METHOD_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) [^ ]+ HTTP/1\.[01]")
 
 
 @dataclass(slots=True)
@@ -119,11 +119,11 @@ def parse_request(
         parser.feed_data(head)
     except httptools.HttpParserUpgrade:
         pass
-    except httptools.HttpParserInvalidMethodError as error:
-        if _METHOD_LINE.fullmatch(head, 0, line_end):
-            raise MethodNotAllowed from error
-        raise MalformedRequest(str(error)) from error
     except httptools.HttpParserError as error:
+        # A method that llhttp does not know, or knows from another protocol.
+        line = _METHOD_LINE.fullmatch(head, 0, line_end)
+        if line is not None and line[1] not in METHODS:
+            raise MethodNotAllowed from error
         raise MalformedRequest(str(error)) from error
     method, target = parser.get_method(), collected.target
     version = head[line_end - 8 : line_end]
@@ -182,6 +182,8 @@ def _sorted_out(head: RequestHead, fields: list[Field], headers: RequestHeaders)
         _set_chunked(head, encodings)
     if upgrade and b"upgrade" in head.options and head.http11:
         head.upgrade = _upgrade(head, upgrade)
+    if b"sec-websocket-protocol" in head.options:
+        head.websocket_protocols = []
     if head.websocket_protocols and head.upgrade != b"websocket":
         # Nobody will look for a token in these, so none may be in them.
         head.websocket_protocols = [
@@ -297,12 +299,16 @@ def parse_response(head: bytes) -> ResponseHead:
             content_length = _response_length(value.rstrip(b" \t"))
     if encodings and encodings != [b"chunked"]:
         raise UpstreamMalformed("a transfer coding other than chunked")
+    status = parser.get_status_code()
     options = connection_options(connection)
+    dropped = options - {b"content-length"}
+    if status < 200 or status == 204:
+        dropped |= {b"content-length"}  # these have none (RFC 9110, section 8.6)
     return ResponseHead(
-        status=parser.get_status_code(),
+        status=status,
         status_text=collected.status_text,
         http11=head[7:8] == b"1",
-        passing=response_fields(collected.fields, options - {b"content-length"}),
+        passing=response_fields(collected.fields, dropped),
         options=options,
         upgrade=upgrade,
         content_length=content_length,

@@ -305,7 +305,7 @@ class ClientConnection(asyncio.Protocol):
             if size > limits.head_bytes:
                 raise HeadTooLarge(f"a request head of more than {limits.head_bytes} bytes")
             if end < 0:
-                if _BARE_LF.search(self._buffer):
+                if _BARE_LF.search(self._buffer, self._searched):
                     raise MalformedRequest("a line ends without CR")
                 if not self._reading_head:
                     self._reading_head = True

@@ -61,6 +61,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_body",
         "_buffer",
         "_clean",
+        "_head_bytes",
         "_keep_alive",
         "_on_lost",
         "_paused",
@@ -84,6 +85,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.tls: ssl.SSLContext | None = None  # that it was made with
         self._on_lost = on_lost
         self._buffer = b""  # of a head that is not complete yet
+        self._head_bytes = 0  # that came before the body, of all heads of this answer
         self._body: Body | None = None  # None until the final head has come
         self._keep_alive = False
         self._tunnel: Tunnel | None = None
@@ -94,6 +96,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.owner = owner
         self.heard = self._keep_alive = False
         self._body = None
+        self._head_bytes = 0
         self.transport.write(data)
 
     def join(self, tunnel: Tunnel) -> None:
@@ -183,6 +186,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _read_head(self, owner: Owner, data: bytes) -> None:
         searched = max(0, len(self._buffer) - len(END) + 1)
         self._buffer += data
+        self._head_bytes += len(data)
         while (end := self._buffer.find(END, searched)) >= 0:
             head = parse_response(self._buffer[: end + len(END)])
             rest, self._buffer, searched = self._buffer[end + len(END) :], b"", 0
@@ -196,7 +200,7 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             self._buffer = rest
             owner.response_interim(head)
-        if len(self._buffer) > MAX_RESPONSE_HEAD_BYTES:
+        if self._head_bytes > MAX_RESPONSE_HEAD_BYTES:  # the interim ones before it included
             raise UpstreamMalformed("the response head is too large")
 
     def _begin_body(self, owner: Owner, head: ResponseHead, rest: bytes) -> None:

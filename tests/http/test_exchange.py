@@ -11,6 +11,7 @@ import pytest
 from proxy.http.head import RequestHead
 from proxy.http.service import Admission
 from tests.http.conftest import CREDENTIAL, Proxy, identity
+from tests.http.memory import Wire, World
 
 GET = b"GET /api/v1/pods HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n"
 POST = b"POST /api/v1/pods HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n"
@@ -439,6 +440,28 @@ async def test_a_client_that_leaves_while_the_gate_ponders_is_never_forwarded(
     await client.end("reset")
     await proxy.seen.ended_exchanges(1)
     assert proxy.upstream.accepted == 0
+
+
+@pytest.mark.parametrize("waiting_for", ["keys", "keys in vain", "a connection"])
+def test_who_leaves_in_the_very_turn_of_the_loop_in_which_the_wait_ends_is_never_forwarded(
+    waiting_for: str,
+) -> None:
+    """The exchange has ended: it must not go on, nor end once more."""
+    world = World()
+    client, apis = world.client(), list[Wire]()
+    user = b"alice" if waiting_for == "a connection" else b"slow"
+    world.loop.do(client.feed, POST.replace(b"alice", user) + b"Content-Length: 1\r\n\r\na")
+    if waiting_for == "a connection":
+        world.loop.call_soon(world.loop.dials[0].succeed, apis.append)
+    else:
+        world.loop.on_dial = lambda dial: dial.succeed(apis.append)
+        world.loop.call_soon(world.users.waiting[0].set_result, waiting_for == "keys")
+    world.loop.do(lambda: client.finish(clean=False))
+    assert b"".join(bytes(api.received) for api in apis) == b""
+    assert world.loop.unexpected == []
+    assert len(world.seen.exchanges) == 1
+    assert world.pool.active == 0
+    world.close()
 
 
 @pytest.mark.parametrize(

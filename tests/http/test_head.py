@@ -53,6 +53,8 @@ def request(fields: bytes = b"", line: bytes = b"GET /a HTTP/1.1") -> RequestHea
         (b"SOURCE /a HTTP/1.1", MethodNotAllowed),
         (b"PROPFIND /a HTTP/1.1", MethodNotAllowed),
         (b"BREW /a HTTP/1.1", MethodNotAllowed),
+        (b"PLAY /a HTTP/1.1", MethodNotAllowed),
+        (b"PRI * HTTP/1.1", MethodNotAllowed),
         (b"GET http://x/a HTTP/1.1", TargetNotOriginForm),
         (b"GET //x/a#b HTTP/1.1", TargetNotOriginForm),
         (b"OPTIONS * HTTP/1.1", TargetNotOriginForm),
@@ -187,6 +189,15 @@ def test_what_connection_names_does_not_pass() -> None:
     assert head.passing == [(b"User-Agent", b"b")]
 
 
+def test_a_subprotocol_that_connection_names_does_not_pass_either() -> None:
+    """Nor is a token looked for in what should have ended with the hop before."""
+    head = request(
+        b"Connection: Upgrade, Sec-WebSocket-Protocol\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Protocol: base64url.bearer.authorization.k8s.io.dG9rZW4, x\r\n"
+    )
+    assert head.websocket_protocols == []
+
+
 def test_secrets_are_not_in_the_repr() -> None:
     head = request(b"Authorization: Bearer secret\r\nSec-WebSocket-Protocol: secret\r\n")
     assert "secret" not in repr(head)
@@ -217,6 +228,12 @@ def test_a_response_does_not_lose_its_length_to_its_connection_header() -> None:
         b"HTTP/1.1 200 OK\r\nConnection: Content-Length, x\r\nX: y\r\nContent-Length: 2\r\n\r\n"
     )
     assert head.passing == [(b"Content-Length", b"2")]
+
+
+@pytest.mark.parametrize("status", [b"100 Continue", b"103 Hints", b"204 No"])
+def test_a_response_that_has_no_body_says_no_length(status: bytes) -> None:
+    head = parse_response(b"HTTP/1.1 " + status + b"\r\nContent-Length: 5\r\nX: y\r\n\r\n")
+    assert head.passing == [(b"X", b"y")]
 
 
 def test_a_response_keeps_its_words() -> None:

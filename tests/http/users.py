@@ -1,0 +1,55 @@
+"""The real gate, for users whose token is their name: what it refuses is refused as in earnest."""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.authn.authenticator import Authenticated, Authenticator
+from proxy.authn.cache import TokenCache
+from proxy.errors import KeyUnknown, TokenMalformed
+from proxy.gate import Gate
+from proxy.impersonation import Impersonation
+from proxy.userinfo import UserInfo
+from tests.corpus import GROUP, POLICY
+
+
+class Naming(Authenticator):
+    """Takes a token for the user's name. One that begins with ``slow`` needs keys to be fetched."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.known: set[bytes] = set()
+        self.waiting: list[asyncio.Future[bool]] = []
+
+    def authenticate(self, token: bytes, now: float) -> Authenticated:
+        if token.startswith(b"slow") and token not in self.known:
+            raise KeyUnknown
+        if token == b"nobody":
+            raise TokenMalformed
+        return Authenticated(UserInfo(token.decode(), groups=(GROUP,)), now + 300, "issuer", "key")
+
+    async def refresh_keys(self, token: bytes) -> bool:
+        fetched: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.waiting.append(fetched)
+        try:
+            found = await fetched
+        finally:
+            self.waiting.remove(fetched)
+        if found:
+            self.known.add(token)
+        return found
+
+
+class Deaf:
+    """A gate's observer that nobody asks."""
+
+    def token_looked_up(self, *, hit: bool) -> None: ...
+
+    def token_validated(self, seconds: float) -> None: ...
+
+    def groups_dropped(self, count: int) -> None: ...
+
+
+def naming_gate(users: Naming) -> Gate:
+    cache: TokenCache[Impersonation] = TokenCache()
+    return Gate(users, cache, POLICY, Deaf())
