@@ -15,8 +15,16 @@ import uvloop
 from hypothesis import HealthCheck, settings
 
 # A machine that is busy with something else draws examples slowly; that is no fault of a test.
+# ``steady`` draws the same ones each time; ``--hypothesis-profile=long`` goes and looks for others.
 settings.register_profile(
-    "steady", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    "steady",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    database=None,
+    derandomize=True,
+)
+settings.register_profile(
+    "long", settings.get_profile("steady"), derandomize=False, max_examples=10_000
 )
 settings.load_profile("steady")
 
