@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from proxy.headers import RequestHeaders
-from proxy.http.listener import ClientConnection, Listener
+from proxy.http.listener import Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Service
 from tests.corpus import AUTHORITY
@@ -233,7 +233,8 @@ class World:
         connections: list[Wire] = []
 
         def accept() -> None:
-            protocol: ClientConnection = self.listener.accept()
+            protocol = self.listener.arrive("192.0.2.1")
+            assert protocol is not None
             connections.append(Wire(self.loop, protocol))
             protocol.connection_made(connections[0])
 

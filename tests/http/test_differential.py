@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from proxy.headers import RequestHeaders
+from proxy.http.acceptor import Acceptor
 from proxy.http.listener import Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Service
+from proxy.sockets import listen_at
 from tests.conftest import Tls
 from tests.corpus import AUTHORITY, PROBE, Case
 from tests.corpus.every import BY_PART, CASES
@@ -98,12 +100,12 @@ async def running_proxy(tls: Tls, upstream: int) -> AsyncIterator[tuple[int, Poo
     gate = naming_gate(Naming())
     service = Service(gate, FixedCredential(), pool, AUTHORITY, RequestHeaders(), Recorder())
     listener = Listener(service)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(listener.accept, "127.0.0.1", 0)
+    sockets = await listen_at("127.0.0.1", 0)
+    acceptor = Acceptor(listener, sockets, None)
     try:
-        yield server.sockets[0].getsockname()[1], pool
+        yield sockets[0].getsockname()[1], pool
     finally:
-        server.close()
+        acceptor.close()
         await listener.drain(0)
         pool.abort()
 

@@ -7,12 +7,8 @@ import json
 
 import pytest
 
-<<<<<<< HEAD
-from proxy.limits import DEFAULTS
-=======
 from proxy.http import listener
-from proxy.http.head import MAX_FIELDS, MAX_HEAD_BYTES
->>>>>>> 8c83a26 (Who has left is not forwarded; the last look knows bare line ends; 1xx are bounded)
+from proxy.limits import DEFAULTS
 from tests.http.conftest import Proxy
 from tests.http.memory import World
 from tests.http.test_exchange import GET, OK, POST
@@ -77,14 +73,11 @@ async def test_a_head_may_come_in_single_bytes(proxy: Proxy) -> None:
     assert (await api.read_head()).startswith(b"GET /api/v1/pods HTTP/1.1\r\n")
 
 
-<<<<<<< HEAD
-=======
 def test_a_head_in_single_bytes_is_searched_once() -> None:
     """Not from its start with each byte: that would be gigabytes of work for one head."""
     world = World()
     client = world.client()
     searched: list[int] = []
-
     real = listener._BARE_LF
 
     class Pattern:
@@ -100,25 +93,6 @@ def test_a_head_in_single_bytes_is_searched_once() -> None:
     world.close()
 
 
-async def test_a_half_sent_head_is_closed_in_time(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("proxy.http.listener.HEAD_TIMEOUT", 0.05)
-    client = await proxy.client()
-    client.send(GET[:-5])
-    assert (await client.answer()).status == 408
-    assert await client.ended()
-
-
-async def test_an_idle_connection_is_closed_in_time(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("proxy.http.listener.IDLE_TIMEOUT", 0.05)
-    client = await proxy.client()
-    assert await client.ended()
-
-
->>>>>>> 8c83a26 (Who has left is not forwarded; the last look knows bare line ends; 1xx are bounded)
 async def test_a_refused_request_without_a_body_keeps_its_connection(proxy: Proxy) -> None:
     client = await proxy.client()
     client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + GET)

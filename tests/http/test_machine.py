@@ -177,7 +177,7 @@ class Conversations(RuleBasedStateMachine):
         for client in self.clients:
             client.wire.finish(clean=True)
         world.loop.settle()
-        assert world.listener.open == 0
+        assert world.listener.places.taken == 0
         assert not world.seen.under_way
         assert world.loop.dials == []
         assert world.users.waiting == []

@@ -8,7 +8,7 @@ from proxy.authn.authenticator import Authenticated, Authenticator
 from proxy.authn.cache import TokenCache
 from proxy.errors import KeyUnknown, TokenMalformed
 from proxy.gate import Gate
-from proxy.impersonation import Impersonation
+from proxy.http.service import Admission
 from proxy.userinfo import UserInfo
 from tests.corpus import GROUP, POLICY
 
@@ -26,7 +26,8 @@ class Naming(Authenticator):
             raise KeyUnknown
         if token == b"nobody":
             raise TokenMalformed
-        return Authenticated(UserInfo(token.decode(), groups=(GROUP,)), now + 300, "issuer", "key")
+        user = UserInfo(token.decode(), groups=(GROUP,))
+        return Authenticated(user, now + 300, "issuer", "key")
 
     async def refresh_keys(self, token: bytes) -> bool:
         fetched: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -51,5 +52,5 @@ class Deaf:
 
 
 def naming_gate(users: Naming) -> Gate:
-    cache: TokenCache[Impersonation] = TokenCache()
+    cache: TokenCache[Admission] = TokenCache()
     return Gate(users, cache, POLICY, Deaf())
