@@ -108,7 +108,7 @@ class Pool:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
         else:
-            connection.transport.close()
+            connection.close()
 
     def expire(self) -> None:
         """Close what has been idle, or has lived, too long; called once in a while."""

@@ -39,7 +39,7 @@ class Tunnel:
     def client_lost(self) -> None:
         if not self._ended:
             self._ended = True
-            self._upstream.transport.close()
+            self._upstream.close()
             self._exchange.tunnel_ended()
 
     def upstream_lost(self) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from proxy.errors import ProxyError, UpstreamMalformed
 from proxy.http.body import Body, response_body
 from proxy.http.head import END, MAX_RESPONSE_HEAD_BYTES, ResponseHead, parse_response
+
+GOODBYE: Final = 30.0  # seconds that the API server has to take the last that was written
 
 if TYPE_CHECKING:
     from proxy.http.tunnel import Tunnel
@@ -61,6 +63,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_body",
         "_buffer",
         "_clean",
+        "_cut",
         "_head_bytes",
         "_keep_alive",
         "_on_lost",
@@ -90,6 +93,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep_alive = False
         self._tunnel: Tunnel | None = None
         self._clean = self._paused = False
+        self._cut: asyncio.TimerHandle | None = None  # set once it is closing
 
     def begin(self, owner: Owner, data: bytes) -> None:
         """Give the connection to ``owner`` and send its request."""
@@ -135,6 +139,15 @@ class UpstreamConnection(asyncio.Protocol):
         self.owner = None
         self.transport.abort()
 
+    def close(self) -> None:
+        """End the connection once all that was written has left, or without it after a while.
+
+        An API server that takes nothing is not told either, and would keep it for ever.
+        """
+        self.transport.close()
+        loop = asyncio.get_running_loop()
+        self._cut = loop.call_later(GOODBYE, self.transport.abort)
+
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -162,6 +175,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
+        if self._cut is not None:
+            self._cut.cancel()
         self._on_lost(self)
         owner, self.owner = self.owner, None
         if self._tunnel is not None:

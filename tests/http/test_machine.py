@@ -12,12 +12,14 @@ looks whole; and at the end nothing is left of what was begun.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from proxy.http.upstream import GOODBYE
 from tests.http.conversation import KINDS, ApiEnd, ClientEnd, Request, request
 from tests.http.memory import Dial, World
 
@@ -90,7 +92,7 @@ class Conversations(RuleBasedStateMachine):
             assert api.attempt is not None
             if not api.attempt.status:
                 api.begin_answer("sized")
-            self._act(lambda api=api: api.push(9), settle=True)  # type: ignore[misc]
+            self._act(partial(api.push, 9), settle=True)
 
     @precondition(lambda self: self.world.loop.dials)
     @rule(which=SOME, succeed=MOSTLY, settle=MOSTLY)
@@ -175,12 +177,12 @@ class Conversations(RuleBasedStateMachine):
         world.loop.settle()
         self.what_was_said_holds()
         for client in self.clients:
-            client.wire.finish(clean=True)
-        world.loop.settle()
+            self._act(partial(client.wire.finish, clean=True), settle=True)
         assert world.listener.places.taken == 0
         assert not world.seen.under_way
         assert world.loop.dials == []
         assert world.users.waiting == []
+        world.loop.advance(GOODBYE)  # for what an API server did not take
         assert world.pool.active == 0
         world.loop.do(world.pool.close_idle)
         assert world.loop.unexpected == []

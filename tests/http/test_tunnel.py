@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.http.upstream import GOODBYE
 from tests.http.conftest import Proxy
+from tests.http.memory import Wire, World
 
 EXEC = (
     b"GET /api/v1/namespaces/a/pods/b/exec?command=sh HTTP/1.1\r\nHost: x\r\n"
@@ -155,3 +157,20 @@ async def test_a_client_that_is_full_when_the_tunnel_begins_stops_the_api_server
     assert upstream.transport.is_reading()
     api.send(b"down")
     assert await client.read_exactly(4) == b"down"
+
+
+def test_an_api_server_that_takes_nothing_does_not_keep_what_its_client_left() -> None:
+    """The end of the tunnel stands behind bytes that it does not read, so it is not told."""
+    world, apis = World(), list[Wire]()
+    world.loop.on_dial = lambda dial: dial.succeed(apis.append)
+    client = world.client()
+    world.loop.do(client.feed, EXEC)
+    world.loop.do(apis[0].feed, SWITCH)
+    apis[0].stalled = True
+    world.loop.do(client.feed, b"typed ahead")
+    world.loop.do(lambda: client.finish(clean=True))
+    assert world.pool.active == 1
+    world.loop.advance(GOODBYE)
+    assert world.pool.active == 0
+    assert apis[0].ended == "aborted"
+    world.close()
