@@ -2,16 +2,26 @@
 
 SPDY and every WebSocket subprotocol work because none of them is known. When either side ends,
 what it sent before is delivered and then the other side is closed.
+
+A client that the API server does not keep up with is not read, so its leaving is not seen either.
+It is looked for: else whoever gives up on a process that reads no input would leave the tunnel, and
+the process, behind for as long as that lives.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import select
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from proxy.http.exchange import Exchange
     from proxy.http.listener import ClientConnection
     from proxy.http.upstream import UpstreamConnection
+
+
+LOOK: Final = 10.0  # seconds between looks at a client that is not read
+GOODBYE: Final = 30.0  # seconds that the API server has to take what a client left behind
+_HUNG_UP: Final = getattr(select, "POLLRDHUP", 0)  # Linux; poll(2) tells of resets everywhere
 
 
 class Tunnel:
@@ -39,19 +49,33 @@ class Tunnel:
     def client_lost(self) -> None:
         if not self._ended:
             self._ended = True
-            self._upstream.transport.close()
-            self._exchange.tunnel_ended()
+            transport = self._upstream.transport
+            transport.close()
+            if transport.get_write_buffer_size():
+                self._client.loop.call_later(GOODBYE, transport.abort)
+            self._exchange.tunnel_ended(client_left=True)
 
     def upstream_lost(self) -> None:
         if not self._ended:
             self._ended = True
-            self._exchange.tunnel_ended()
+            self._exchange.tunnel_ended(client_left=False)
 
     def pause_client(self) -> None:
         self._client.transport.pause_reading()
+        self._client.timer.set(LOOK)
 
     def resume_client(self) -> None:
+        self._client.timer.clear()
         self._client.transport.resume_reading()
+
+    def look_for_client(self) -> None:
+        """Read on where a client that was not read has gone: no more comes than the kernel has."""
+        poll = select.poll()
+        poll.register(self._client.transport.get_extra_info("socket"), _HUNG_UP)
+        if poll.poll(0):
+            self._client.transport.resume_reading()
+        else:
+            self._client.timer.set(LOOK)
 
     def pause_upstream(self) -> None:
         self._upstream.pause()

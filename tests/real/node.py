@@ -35,7 +35,7 @@ class Node:
         certificate, key = cluster.issue(f"{name}-serving", cluster.host)
         own, own_key = cluster.issue(name, user=f"system:node:{name}", group="system:nodes")
         user = {"client-certificate": str(own), "client-key": str(own_key)}
-        self._argv = [
+        self._argv: list[str | Path] = [
             programs / "kubelet",
             f"--kubeconfig={cluster.write_kubeconfig(name, user)}",
             f"--node-name={name}",
