@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.real import streaming
 from tests.real.cluster import Cluster
+from tests.real.node import Node
 from tests.real.programs import require
+from tests.real.streaming import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,3 +33,25 @@ def namespace(cluster: Cluster) -> str:
     name = f"test-{secrets.token_hex(4)}"
     cluster.kubectl("create", "namespace", name)
     return name
+
+
+@pytest.fixture(scope="session")
+def running_streams(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Streams]:
+    folder = tmp_path_factory.mktemp("streams")
+    programs = require("kubelet")
+    with (
+        Node.run(cluster, programs, tmp_path_factory.mktemp("node"), "node-a") as node,
+        streaming.running(cluster, node, folder) as streams,
+    ):
+        yield streams
+
+
+@pytest.fixture
+def streams(running_streams: Streams, cluster: Cluster, namespace: str) -> Iterator[Streams]:
+    """Pods in a namespace of this test's own, by way of the proxy; nothing may be left of it."""
+    cluster.kubectl("-n", namespace, "create", "serviceaccount", "default")
+    running_streams.namespace = namespace
+    yield running_streams
+    running_streams.wait_released()

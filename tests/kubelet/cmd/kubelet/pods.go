@@ -15,7 +15,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/retry"
 )
 
 // pods starts what is bound to this node, and says so in the pods' status.
@@ -90,15 +89,9 @@ func (p *pods) start(ctx context.Context, pod *v1.Pod) error {
 			},
 		})
 	}
-	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		client := p.client.CoreV1().Pods(pod.Namespace)
-		latest, err := client.Get(ctx, pod.Name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		latest.Status.Phase = v1.PodRunning
-		latest.Status.ContainerStatuses = statuses
-		_, err = client.UpdateStatus(ctx, latest, metav1.UpdateOptions{})
-		return err
-	})
+	running := pod.DeepCopy()
+	running.Status.Phase = v1.PodRunning
+	running.Status.ContainerStatuses = statuses
+	_, err := p.client.CoreV1().Pods(pod.Namespace).UpdateStatus(ctx, running, metav1.UpdateOptions{})
+	return err
 }
