@@ -5,11 +5,12 @@ alice may do anything with pods; bob may read and exec, and carol may only read.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from tests.real.account import bind, proxy_account
 from tests.serving import Serve, issuer_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
     from typing import IO
 
@@ -109,29 +110,36 @@ class Streams:
                 timer.cancel()
                 process.kill()
 
-    def websocket(
-        self, session: aiohttp.ClientSession, who: str, path: str
-    ) -> aiohttp.client._WSRequestContextManager:
+    @asynccontextmanager
+    async def websocket(
+        self, who: str, path: str
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """Open a path below the namespace's pods as Headlamp's backend passes it on."""
-        return session.ws_connect(
-            f"{self.serve.url}/api/v1/namespaces/{self.namespace}/pods/{path}",
-            protocols=HEADLAMP_PROTOCOLS,
-            headers={
-                "Authorization": f"Bearer {self.issuer.token(who)}",
-                "Origin": "https://headlamp.example.com",
-            },
-            ssl=ssl.create_default_context(cafile=str(self.serve.ca_file)),
-            max_msg_size=0,
-        )
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE)) as session,
+            session.ws_connect(
+                f"{self.serve.url}{self.pods}/{path}",
+                protocols=HEADLAMP_PROTOCOLS,
+                headers={
+                    "Authorization": f"Bearer {self.issuer.token(who)}",
+                    "Origin": "https://headlamp.example.com",
+                },
+                ssl=ssl.create_default_context(cafile=str(self.serve.ca_file)),
+                max_msg_size=0,
+            ) as socket,
+        ):
+            connection = socket._response.connection
+            assert connection is not None
+            assert connection.protocol is not None
+            gone = connection.protocol.closed
+            yield socket
+        if gone is not None:  # TLS takes its leave after the session; the loop must outlive it
+            async with asyncio.timeout(PATIENCE):
+                await gone
 
-    def last_request(self, subresource: str) -> dict[str, object]:
-        """What the log says of the latest such request that has ended."""
-        ended = [
-            line
-            for line in self.serve.requests()
-            if line.get("namespace") == self.namespace and line.get("subresource") == subresource
-        ]
-        return ended[-1]
+    @property
+    def pods(self) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/pods"
 
     def wait_logged(self, subresource: str, **fields: object) -> None:
         """Wait until a request of this namespace is logged with these fields."""
