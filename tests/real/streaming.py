@@ -86,9 +86,10 @@ class Streams:
         stdin: int | IO[bytes] = subprocess.PIPE,
         stdout: int | IO[bytes] = subprocess.PIPE,
         stderr: int | IO[bytes] = subprocess.PIPE,
+        config: Path | None = None,
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A kubectl that is running, and is killed in the end, or when PATIENCE is over."""
-        config = self._config(who)
+        config = config or self._config(who)
         with subprocess.Popen(
             [
                 find_kubectl(),

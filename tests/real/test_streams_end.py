@@ -128,16 +128,8 @@ def test_both_sides_of_a_silent_stream_have_tcp_keep_alive(streams: Streams) -> 
     command = ("exec", "--stdin", "web", "--", "sh", "-c", "echo ready; cat")
     with streams.started(ALICE, *command) as kubectl:
         ready(kubectl)
-        mine = sockets(streams.serve.pid)
-        ports = {streams.serve.port: 1, streams.cluster.port: 2}  # which address names the side
-        probing = set()
-        for fields in (x.split() for x in Path("/proc/net/tcp").read_text().splitlines()[1:]):
-            for port, column in ports.items():
-                if fields[9] in mine and int(fields[column].partition(":")[2], 16) == port:
-                    timer, _, ticks = fields[5].partition(":")
-                    if timer == "02" and int(ticks, 16) / os.sysconf("SC_CLK_TCK") <= 30:
-                        probing.add(port)
-        assert probing == set(ports)
+        # Only a socket that waits for no acknowledgement shows the timer.
+        streams.serve.wait_until(lambda: len(probing(streams)) == 2, "probing both sides")
 
 
 def test_a_silent_stream_outlives_every_timer_of_the_proxy(streams: Streams) -> None:
@@ -193,3 +185,20 @@ def sockets(pid: int) -> set[str]:
     """The inodes of a process's sockets."""
     links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()]
     return {x.removeprefix("socket:[").removesuffix("]") for x in links if x.startswith("socket:")}
+
+
+def probing(streams: Streams) -> set[int]:
+    """The ports, ours and the API server's, of connections that a keep-alive timer watches."""
+    mine = sockets(streams.serve.pid)
+    columns = {streams.serve.port: 1, streams.cluster.port: 2}  # where /proc/net/tcp names them
+    found = set()
+    for fields in (x.split() for x in Path("/proc/net/tcp").read_text().splitlines()[1:]):
+        timer, _, ticks = fields[5].partition(":")
+        if fields[9] not in mine or timer != "02":
+            continue
+        if int(ticks, 16) > 30 * os.sysconf("SC_CLK_TCK"):
+            continue
+        for port, column in columns.items():
+            if int(fields[column].partition(":")[2], 16) == port:
+                found.add(port)
+    return found
