@@ -343,8 +343,6 @@ class ClientConnection(asyncio.Protocol):
         elif self._answering:
             self._limited("stalled")
             self.cut()
-        elif self._tunnel is not None:
-            self._tunnel.look_for_client()
         elif self.exchange is not None:
             self.exchange.timed_out()
         elif self._reading_head:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING, Final
 
+from proxy.http.timer import Timer
+
 if TYPE_CHECKING:
     from proxy.http.exchange import Exchange
     from proxy.http.listener import ClientConnection
@@ -27,7 +29,7 @@ _HUNG_UP: Final = getattr(select, "POLLRDHUP", 0)  # Linux; poll(2) tells of res
 class Tunnel:
     """Joins a client and an upstream connection; ends the exchange that it grew from."""
 
-    __slots__ = ("_client", "_ended", "_exchange", "_upstream")
+    __slots__ = ("_client", "_ended", "_exchange", "_timer", "_upstream")
 
     def __init__(
         self, exchange: Exchange, client: ClientConnection, upstream: UpstreamConnection
@@ -36,6 +38,7 @@ class Tunnel:
         self._client = client
         self._upstream = upstream
         self._ended = False
+        self._timer = Timer(client.loop, self.look_for_client)  # runs while the client is not read
         upstream.join(self)
 
     def client_data(self, data: bytes) -> None:
@@ -48,7 +51,7 @@ class Tunnel:
 
     def client_lost(self) -> None:
         if not self._ended:
-            self._ended = True
+            self._end()
             transport = self._upstream.transport
             transport.close()
             if transport.get_write_buffer_size():
@@ -57,15 +60,19 @@ class Tunnel:
 
     def upstream_lost(self) -> None:
         if not self._ended:
-            self._ended = True
+            self._end()
             self._exchange.tunnel_ended(client_left=False)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._timer.cancel()
 
     def pause_client(self) -> None:
         self._client.transport.pause_reading()
-        self._client.timer.set(LOOK)
+        self._timer.set(LOOK)
 
     def resume_client(self) -> None:
-        self._client.timer.clear()
+        self._timer.clear()
         self._client.transport.resume_reading()
 
     def look_for_client(self) -> None:
@@ -75,7 +82,7 @@ class Tunnel:
         if poll.poll(0):
             self._client.transport.resume_reading()
         else:
-            self._client.timer.set(LOOK)
+            self._timer.set(LOOK)
 
     def pause_upstream(self) -> None:
         self._upstream.pause()
