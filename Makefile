@@ -1,5 +1,5 @@
 # Everything a person or CI does with this repository. Needs Python 3.11 or later and make;
-# test-real also needs Go (or envtest's binaries in KUBEBUILDER_ASSETS).
+# test-real also needs Go.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -13,24 +13,24 @@ help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 demo: $(VENV)/developer ## Start an issuer, an API server and the proxy here, and tour them
-	@KUBEBUILDER_ASSETS="$$(tests/kube/build --print)" $(BIN)/headlamp-auth-proxy demo
+	@KUBEBUILDER_ASSETS="$$(tests/build --print kube)" $(BIN)/headlamp-auth-proxy demo
 
 install: $(VENV)/installed ## Make .venv/bin/headlamp-auth-proxy
 
 test: $(VENV)/developer ## Run the tests (those that need a real kube-apiserver skip without one)
 	$(BIN)/python -m pytest
 
-test-real: $(VENV)/developer ## Build kube-apiserver and etcd once, and run the tests that use them
-	assets=$$(tests/kube/build) && \
-	KUBEBUILDER_ASSETS="$$assets" TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest tests/real
+test-real: $(VENV)/developer ## Build the real programs once, and run the tests that use them
+	tests/build >/dev/null
+	TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest tests/real
 
 test-image: $(VENV)/developer ## Build the image and test it (needs podman, and mmdebstrap or PYTHON_IMAGE)
 	image=$$(tests/image/build) && \
 	TEST_IMAGE="$$image" $(BIN)/python -m pytest tests/image
 
 transcript: $(VENV)/developer ## Show what alice and bob see, on a real API server
-	@assets=$$(tests/kube/build) && \
-	KUBEBUILDER_ASSETS="$$assets" $(BIN)/python -m tests.real.transcript
+	@tests/build kube >/dev/null
+	@$(BIN)/python -m tests.real.transcript
 
 check: $(VENV)/developer ## Check format, lint and types
 	$(BIN)/ruff format --check

@@ -56,6 +56,11 @@ class Process:
     def pid(self) -> int:
         return self._program.pid
 
+    def kill(self) -> None:
+        """SIGKILL to the whole group: what a crash of its machine is for everybody else."""
+        os.killpg(self._program.pid, signal.SIGKILL)
+        self.stop(0)
+
     def stop(self, grace: float) -> int:
         """SIGTERM, and SIGKILL to the whole group after `grace` seconds; may be called twice.
 

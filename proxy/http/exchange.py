@@ -391,7 +391,8 @@ class Exchange:
         else:
             self.refuse(error)
 
-    def tunnel_ended(self) -> None:
+    def tunnel_ended(self, *, client_left: bool) -> None:
+        self.client_left = client_left
         self._close = True
         self._end()
 

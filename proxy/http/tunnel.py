@@ -2,11 +2,18 @@
 
 SPDY and every WebSocket subprotocol work because none of them is known. When either side ends,
 what it sent before is delivered and then the other side is closed.
+
+A client that the API server does not keep up with is not read, so its leaving is not seen either.
+It is looked for: else whoever gives up on a process that reads no input would leave the tunnel, and
+the process, behind for as long as that lives.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import select
+from typing import TYPE_CHECKING, Final
+
+from proxy.http.timer import Timer
 
 if TYPE_CHECKING:
     from proxy.http.exchange import Exchange
@@ -14,10 +21,14 @@ if TYPE_CHECKING:
     from proxy.http.upstream import UpstreamConnection
 
 
+LOOK: Final = 10.0  # seconds between looks at a client that is not read
+_HUNG_UP: Final = getattr(select, "POLLRDHUP", 0)  # Linux; poll(2) tells of resets everywhere
+
+
 class Tunnel:
     """Joins a client and an upstream connection; ends the exchange that it grew from."""
 
-    __slots__ = ("_client", "_ended", "_exchange", "_upstream")
+    __slots__ = ("_client", "_ended", "_exchange", "_timer", "_upstream")
 
     def __init__(
         self, exchange: Exchange, client: ClientConnection, upstream: UpstreamConnection
@@ -26,6 +37,7 @@ class Tunnel:
         self._client = client
         self._upstream = upstream
         self._ended = False
+        self._timer = Timer(client.loop, self.look_for_client)  # runs while the client is not read
         upstream.join(self)
 
     def client_data(self, data: bytes) -> None:
@@ -38,20 +50,35 @@ class Tunnel:
 
     def client_lost(self) -> None:
         if not self._ended:
-            self._ended = True
+            self._end()
             self._upstream.close()
-            self._exchange.tunnel_ended()
+            self._exchange.tunnel_ended(client_left=True)
 
     def upstream_lost(self) -> None:
         if not self._ended:
-            self._ended = True
-            self._exchange.tunnel_ended()
+            self._end()
+            self._exchange.tunnel_ended(client_left=False)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._timer.cancel()
 
     def pause_client(self) -> None:
         self._client.transport.pause_reading()
+        self._timer.set(LOOK)
 
     def resume_client(self) -> None:
+        self._timer.clear()
         self._client.transport.resume_reading()
+
+    def look_for_client(self) -> None:
+        """Read on where a client that was not read has gone: no more comes than the kernel has."""
+        poll = select.poll()
+        poll.register(self._client.transport.get_extra_info("socket"), _HUNG_UP)
+        if poll.poll(0):
+            self._client.transport.resume_reading()
+        else:
+            self._timer.set(LOOK)
 
     def pause_upstream(self) -> None:
         self._upstream.pause()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 
 from proxy.errors import Denied, ProxyError
 from proxy.http.exchange import Exchange
@@ -72,7 +73,9 @@ def _outcome(exchange: Exchange) -> str:
         return "truncated"
     if exchange.impersonation_forbidden:
         return "impersonation_forbidden"
-    return "client_left" if exchange.client_left else ""
+    if exchange.client_left:
+        return "client_left"
+    return "upstream_ended" if exchange.status == HTTPStatus.SWITCHING_PROTOCOLS else ""
 
 
 def _entry(exchange: Exchange) -> Entry:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from proxy.http.tunnel import Tunnel
 from proxy.http.upstream import GOODBYE
 from tests.http.conftest import Proxy
 from tests.http.memory import Wire, World
+from tests.wire import PATIENCE, Client, Peer
 
 EXEC = (
     b"GET /api/v1/namespaces/a/pods/b/exec?command=sh HTTP/1.1\r\nHost: x\r\n"
@@ -127,6 +131,7 @@ async def test_when_one_side_ends_so_does_the_other(proxy: Proxy, who: str, endi
     (exchange,) = await proxy.seen.ended_exchanges(1)
     assert exchange.status == 101
     assert exchange.kind == "upgrade"
+    assert exchange.client_left is (who == "client")
 
 
 async def test_a_body_and_an_upgrade_do_not_go_together(proxy: Proxy) -> None:
@@ -174,3 +179,57 @@ def test_an_api_server_that_takes_nothing_does_not_keep_what_its_client_left() -
     assert world.pool.active == 0
     assert apis[0].ended == "aborted"
     world.close()
+
+
+async def stalled(proxy: Proxy) -> tuple[Client, Peer, int]:
+    """A tunnel of which the API server reads nothing, and how much the client has sent."""
+    client, api = await proxy.asked(EXEC)
+    api.send(SWITCH)
+    await client.read_head()
+    api.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    (connection,) = proxy.listener._connections
+    sent = 0
+    while connection.transport.is_reading():
+        client.send(bytes(1 << 16))
+        sent += 1 << 16
+        await client.flush()
+        await asyncio.sleep(0)
+    return client, api, sent
+
+
+async def test_an_api_server_that_does_not_read_does_not_hide_that_the_client_has_gone(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, gone = asyncio.Event(), asyncio.Event()
+    look = Tunnel.look_for_client
+
+    def seen_to_look(tunnel: Tunnel) -> None:
+        looked.set()
+        look(tunnel)
+
+    monkeypatch.setattr(Tunnel, "look_for_client", seen_to_look)
+    monkeypatch.setattr("proxy.http.tunnel.LOOK", 0.01)
+    monkeypatch.setattr("proxy.http.upstream.GOODBYE", 0.05)
+    client, _, _ = await stalled(proxy)
+    (upstream,) = proxy.pool._open
+    monkeypatch.setattr(upstream, "_on_lost", lambda _: gone.set())
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(3):  # it is there, so nothing happens to it
+            looked.clear()
+            await looked.wait()
+        assert not proxy.seen.exchanges
+        client.writer.transport.abort()
+        (exchange,) = await proxy.seen.ended_exchanges(1)
+        assert exchange.client_left
+        await gone.wait()
+
+
+async def test_what_a_client_has_left_behind_still_arrives_if_the_api_server_reads_on(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.http.tunnel.LOOK", 0.01)
+    client, api, sent = await stalled(proxy)
+    await client.close()
+    await proxy.seen.ended_exchanges(1)
+    api.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    assert len(await api.read_to_end()) == sent

@@ -54,6 +54,7 @@ class Cluster:
         self.port = free_port()
         self.url = f"https://{self.host}:{self.port}"
         self.ca_file = folder / "ca.crt"
+        self._ca = trustme.CA()
         self._write_credentials()
         self.admin_tls = ssl.create_default_context(cafile=self.ca_file)
         self.admin_tls.load_cert_chain(folder / "admin.crt", folder / "admin.key")
@@ -125,6 +126,16 @@ class Cluster:
         path.write_text(kubeconfig(self.url, self.ca_file, user))
         return path
 
+    def issue(
+        self, name: str, *hosts: str, user: str | None = None, group: str | None = None
+    ) -> tuple[Path, Path]:
+        """Writes a certificate of the cluster's CA and its key; returns where they are."""
+        issued = self._ca.issue_cert(*hosts or (name,), common_name=user, organization_name=group)
+        files = self._folder / f"{name}.crt", self._folder / f"{name}.key"
+        issued.cert_chain_pems[0].write_to_path(files[0])
+        issued.private_key_pem.write_to_path(files[1])
+        return files
+
     def audit_events(self) -> list[AuditEvent]:
         """All audit events so far, oldest first; a request's own may come just after its answer."""
         lines = self._audit_log.read_text().splitlines(keepends=True)
@@ -146,13 +157,10 @@ class Cluster:
         return self._folder / "audit.log"
 
     def _write_credentials(self) -> None:
-        ca = trustme.CA()
-        ca.cert_pem.write_to_path(self.ca_file)
-        serving = ca.issue_cert(self.host, "localhost")
-        admin = ca.issue_cert("admin", common_name="admin", organization_name="system:masters")
-        for name, certificate in (("serving", serving), ("admin", admin)):
-            certificate.cert_chain_pems[0].write_to_path(self._folder / f"{name}.crt")
-            certificate.private_key_pem.write_to_path(self._folder / f"{name}.key")
+        self._ca.cert_pem.write_to_path(self.ca_file)
+        self.issue("serving", self.host, "localhost")
+        self.issue("admin", user="admin", group="system:masters")
+        self.issue("kubelet-client", user="kube-apiserver-kubelet-client")
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         (self._folder / "service-account.key").write_bytes(
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -186,6 +194,9 @@ class Cluster:
             f"--service-account-key-file={folder / 'service-account.key'}",
             f"--service-account-signing-key-file={folder / 'service-account.key'}",
             "--service-cluster-ip-range=10.96.0.0/16",
+            f"--kubelet-certificate-authority={self.ca_file}",
+            f"--kubelet-client-certificate={folder / 'kubelet-client.crt'}",
+            f"--kubelet-client-key={folder / 'kubelet-client.key'}",
             # Endpoints may not hold a loopback address, so there is nothing to reconcile.
             "--endpoint-reconciler-type=none",
             f"--audit-policy-file={folder / 'audit-policy.json'}",

@@ -5,14 +5,16 @@ Without these programs the tests skip; TEST_REQUIRE_REAL=1 makes that a failure.
 
 from __future__ import annotations
 
-import os
 import secrets
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.real import streaming
 from tests.real.cluster import Cluster
-from tests.real.programs import find_assets
+from tests.real.node import Node
+from tests.real.programs import require
+from tests.real.streaming import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,13 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One cluster for the whole session: a test keeps to its own namespace and names."""
-    assets = find_assets()
-    if assets is None:
-        reason = "no kube-apiserver and etcd: run `make test-real`, or set KUBEBUILDER_ASSETS"
-        if os.environ.get("TEST_REQUIRE_REAL") == "1":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
-    with Cluster.run(assets, tmp_path_factory.mktemp("cluster")) as running:
+    with Cluster.run(require("kube"), tmp_path_factory.mktemp("cluster")) as running:
         yield running
 
 
@@ -37,3 +33,25 @@ def namespace(cluster: Cluster) -> str:
     name = f"test-{secrets.token_hex(4)}"
     cluster.kubectl("create", "namespace", name)
     return name
+
+
+@pytest.fixture(scope="session")
+def running_streams(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Streams]:
+    folder = tmp_path_factory.mktemp("streams")
+    programs = require("kubelet")
+    with (
+        Node.run(cluster, programs, tmp_path_factory.mktemp("node"), "node-a") as node,
+        streaming.running(cluster, node, folder) as streams,
+    ):
+        yield streams
+
+
+@pytest.fixture
+def streams(running_streams: Streams, cluster: Cluster, namespace: str) -> Iterator[Streams]:
+    """Pods in a namespace of this test's own, by way of the proxy; nothing may be left of it."""
+    cluster.kubectl("-n", namespace, "create", "serviceaccount", "default")
+    running_streams.namespace = namespace
+    yield running_streams
+    running_streams.wait_released()

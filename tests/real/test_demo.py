@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from proxy.tools.demo.tour import steps_for
-from tests.real.programs import find_assets
+from tests.real.programs import find
 
 
 @pytest.mark.usefixtures("cluster")  # for its skip, where there are no programs
 def test_the_tour_holds_on_a_real_kube_apiserver(tmp_path: Path) -> None:
-    environment = {**os.environ, "KUBEBUILDER_ASSETS": str(find_assets()), "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "KUBEBUILDER_ASSETS": str(find("kube")), "TMPDIR": str(tmp_path)}
     run = subprocess.run(
         [sys.executable, "-m", "proxy", "demo", "--once"],
         env=environment,

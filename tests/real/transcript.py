@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.kubectl import kubectl
 from tests.real.cluster import Cluster
-from tests.real.programs import find_assets
+from tests.real.programs import find
 from tests.real.test_serve import ALICE, BOB, GROUP, PEOPLE, SHIPPED
 from tests.serving import Serve, issuer_in_thread
 
@@ -33,9 +33,9 @@ TOUR = (
 
 
 def main() -> int:
-    assets = find_assets()
+    assets = find("kube")
     if assets is None:
-        sys.stderr.write("no kube-apiserver and etcd: run tests/kube/build\n")
+        sys.stderr.write("no kube-apiserver and etcd: run tests/build\n")
         return 1
     with tempfile.TemporaryDirectory() as name, issuer_in_thread() as (issuer, _):
         folder = Path(name)
