@@ -11,11 +11,12 @@ import random
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class Process:
@@ -47,6 +48,15 @@ class Process:
         status = self._program.poll()
         if status is not None:
             raise RuntimeError(f"{self.name} exited with status {status}\n{self.log_tail()}")
+
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float) -> None:
+        """Polls, for as long as the program lives and at most `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            self.raise_if_exited()
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self.name}: not {what} in time\n{self.log_tail()}")
+            time.sleep(0.02)
 
     def log_tail(self, lines: int = 40) -> str:
         text = self._log.read_text(encoding="utf-8", errors="replace")

@@ -14,7 +14,6 @@ import signal
 import ssl
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -108,12 +107,7 @@ class Serve:
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         """Poll, for as long as the process lives and at most START_TIMEOUT."""
         assert self._process is not None
-        deadline = time.monotonic() + START_TIMEOUT
-        while not condition():
-            self._process.raise_if_exited()
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not {what} in time\n{self._process.log_tail()}")
-            time.sleep(0.02)
+        self._process.wait_until(condition, what, START_TIMEOUT)
 
     def wait_ready(self) -> None:
         self.wait_until(lambda: self.probe("/readyz")[0] == 200, "ready")
@@ -141,10 +135,36 @@ class Serve:
         self, path: str, token: str | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, dict[str, Any]]:
         """GET through the proxy; return the status and the JSON body."""
-        sent = dict(headers or {})
+        return self._ask("GET", path, None, token, headers or {})
+
+    def post(
+        self, path: str, body: Mapping[str, Any], token: str | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """POST JSON through the proxy; return the status and the JSON body."""
+        sent = {"Content-Type": "application/json"}
+        return self._ask("POST", path, json.dumps(body).encode(), token, sent)
+
+    def whoami(self, token: str) -> tuple[str, list[str]]:
+        """The user and the groups that the API server sees. Raises AssertionError if it sees none."""
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        status, body = self.post(path, review, token)
+        assert status == 201, body
+        user = body["status"]["userInfo"]
+        return user["username"], user["groups"]
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        token: str | None,
+        headers: Mapping[str, str],
+    ) -> tuple[int, dict[str, Any]]:
+        sent = dict(headers)
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
-        request = urllib.request.Request(self.url + path, headers=sent)
+        request = urllib.request.Request(self.url + path, body, sent, method=method)
         tls = ssl.create_default_context(cafile=str(self.ca_file))
         try:
             with urllib.request.urlopen(request, context=tls, timeout=30) as answer:
