@@ -27,28 +27,37 @@ from tests.process import Process, free_port
 START_TIMEOUT = 20.0  # seconds
 STOP_GRACE = 40.0  # seconds
 
-Run = Callable[[Coroutine[Any, Any, None]], None]
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@contextlib.contextmanager
+def loop_in_thread() -> Iterator[Run]:
+    """Yield how to await a coroutine in the event loop of another thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="loop")
+    thread.start()
+
+    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(START_TIMEOUT)
+
+    try:
+        yield run
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @contextlib.contextmanager
 def issuer_in_thread() -> Iterator[tuple[FakeIssuer, Run]]:
     """Yield an issuer that answers from another thread, and how to await its coroutines there."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="issuer")
-    thread.start()
-
-    def run(coroutine: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, loop).result(START_TIMEOUT)
-
     issuer = FakeIssuer()
-    try:
-        asyncio.run_coroutine_threadsafe(issuer.__aenter__(), loop).result(START_TIMEOUT)
-        yield issuer, run
-    finally:
-        run(issuer.__aexit__(None, None, None))
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    with loop_in_thread() as run:
+        try:
+            run(issuer.__aenter__())
+            yield issuer, run
+        finally:
+            run(issuer.__aexit__(None, None, None))
 
 
 class Serve:
@@ -145,7 +154,7 @@ class Serve:
         return self._ask("POST", path, json.dumps(body).encode(), token, sent)
 
     def whoami(self, token: str) -> tuple[str, list[str]]:
-        """The user and the groups that the API server sees. Raises AssertionError if it sees none."""
+        """The user and groups that the API server sees. Raises AssertionError if it sees none."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
         status, body = self.post(path, review, token)
