@@ -18,7 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.issuer import FakeIssuer
 from tests.kubectl import kubeconfig
@@ -27,21 +27,34 @@ from tests.process import Process, free_port
 START_TIMEOUT = 20.0  # seconds
 STOP_GRACE = 40.0  # seconds
 
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
+T = TypeVar("T")
+
+
+class Run:
+    """Awaits, for a thread without an event loop, what belongs to the loop of another."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __call__(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(START_TIMEOUT)
+
+    @contextlib.contextmanager
+    def entered(self, manager: contextlib.AbstractAsyncContextManager[T]) -> Iterator[T]:
+        value = self(manager.__aenter__())
+        try:
+            yield value
+        finally:
+            self(manager.__aexit__(None, None, None))
 
 
 @contextlib.contextmanager
 def loop_in_thread() -> Iterator[Run]:
-    """Yield how to await a coroutine in the event loop of another thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="loop")
     thread.start()
-
-    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(START_TIMEOUT)
-
     try:
-        yield run
+        yield Run(loop)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
@@ -51,13 +64,8 @@ def loop_in_thread() -> Iterator[Run]:
 @contextlib.contextmanager
 def issuer_in_thread() -> Iterator[tuple[FakeIssuer, Run]]:
     """Yield an issuer that answers from another thread, and how to await its coroutines there."""
-    issuer = FakeIssuer()
-    with loop_in_thread() as run:
-        try:
-            run(issuer.__aenter__())
-            yield issuer, run
-        finally:
-            run(issuer.__aexit__(None, None, None))
+    with loop_in_thread() as run, run.entered(FakeIssuer()) as issuer:
+        yield issuer, run
 
 
 class Serve:

@@ -47,6 +47,7 @@ def test_an_audience_is_nothing_else(audience: object) -> None:
         (b"-1.5", -1),
         (b'"1.5e3"', 1500),
         (b"1e3", 1000),
+        (b"1.795833101e+09", 1795833101),  # as the tsidp of tailscale.com writes it
         (b"0", 0),
         (b'"-0"', 0),
         (b"9223372036854775807", 2**63 - 1),

@@ -88,6 +88,29 @@ class Reply(NamedTuple):
     text: str
 
 
+def ask(
+    url: str,
+    ca_file: Path,
+    method: str,
+    path: str,
+    form: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Make one request of an issuer, and follow no redirect."""
+    sent = dict(headers or {})
+    body = None if form is None else urlencode(form)
+    if body is not None:
+        sent["Content-Type"] = "application/x-www-form-urlencoded"
+    tls = ssl.create_default_context(cafile=str(ca_file))
+    connection = http.client.HTTPSConnection(urlsplit(url).netloc, context=tls, timeout=10)
+    try:
+        connection.request(method, path, body, sent)
+        answer = connection.getresponse()
+        return Reply(answer.status, dict(answer.getheaders()), answer.read().decode())
+    finally:
+        connection.close()
+
+
 class Tailnet:
     """A running tsidp. Devices are known from the moment that they sign in."""
 
@@ -98,7 +121,6 @@ class Tailnet:
         self.ca_file = folder / "issuer-ca.crt"
         self.devices: dict[str, Device] = {}
         issuer_authority().cert_pem.write_to_path(str(self.ca_file))
-        self._tls = ssl.create_default_context(cafile=str(self.ca_file))
         self._process: Process | None = None
 
     def __enter__(self) -> Tailnet:
@@ -145,7 +167,7 @@ class Tailnet:
 
     def register(self, redirect_uri: str) -> Client:
         """Register a client, as tsidp's admin page does."""
-        answer = self.request("POST", "/clients/new", urlencode({"redirect_uri": redirect_uri}))
+        answer = self.request("POST", "/clients/new", {"redirect_uri": redirect_uri})
         client = json.loads(answer.text)
         return Client(client["client_id"], client["client_secret"], redirect_uri)
 
@@ -164,7 +186,7 @@ class Tailnet:
             "client_id": client.id,
             "client_secret": client.secret,
         }
-        return self.request("POST", "/token", urlencode(usual | dict(form)))
+        return self.request("POST", "/token", usual | dict(form))
 
     def sign_in(self, client: Client, device: Device, **query: str) -> dict[str, Any]:
         """Go through the code flow and return the tokens. Raises SignInRefused."""
@@ -181,21 +203,10 @@ class Tailnet:
         self,
         method: str,
         path: str,
-        form: str | None = None,
+        form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        sent = dict(headers or {})
-        if form is not None:
-            sent["Content-Type"] = "application/x-www-form-urlencoded"
-        connection = http.client.HTTPSConnection(
-            "localhost", self.port, context=self._tls, timeout=10
-        )
-        try:
-            connection.request(method, path, form, sent)
-            answer = connection.getresponse()
-            return Reply(answer.status, dict(answer.getheaders()), answer.read().decode())
-        finally:
-            connection.close()
+        return ask(self.url, self.ca_file, method, path, form, headers)
 
     def _answers(self) -> bool:
         try:

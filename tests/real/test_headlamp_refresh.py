@@ -75,14 +75,13 @@ def staged(cluster: Cluster, token: str, folder: Path, *flags: str) -> Iterator[
     issuer = Issuer(f"https://{HOST}:{issuer_port}", registered)
     ca_file = make_certificates(folder / "issuer")
     listening = serving(issuer.app(), issuer_port, folder / "issuer")
-    with loop_in_thread() as run:
-        run(listening.__aenter__())
-        try:
-            sign_in = SignIn(issuer.url, ca_file, client)
-            with dashboard(folder, cluster, token, sign_in, port, *flags) as (serve, headlamp):
-                yield Stage(cluster, ca_file, serve, headlamp)
-        finally:
-            run(listening.__aexit__(None, None, None))
+    sign_in = SignIn(issuer.url, ca_file, client)
+    with (
+        loop_in_thread() as run,
+        run.entered(listening),
+        dashboard(folder, cluster, token, sign_in, port, *flags) as (serve, headlamp),
+    ):
+        yield Stage(cluster, ca_file, serve, headlamp)
 
 
 def lifetime(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:

@@ -26,7 +26,7 @@ from proxy.tools.demo.issuer.claims import LIFETIME, id_token_claims, user_info
 from proxy.tools.demo.issuer.page import HEADERS, sign_in_page
 from proxy.tools.demo.issuer.protocol import Client, Login, Refused, SentBack
 from proxy.tools.demo.issuer.sessions import Credentials, Sessions
-from proxy.tools.demo.issuer.signing import SigningKey
+from proxy.tools.demo.issuer.signing import SigningKey, go_json
 from proxy.tools.demo.people import EVERYONE
 
 DISCOVERY: Final = "/.well-known/openid-configuration"
@@ -103,7 +103,8 @@ class Issuer:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer":
             raise Refused(400, "invalid_request", "missing or invalid Authorization header")
-        return _document(user_info(self._sessions.login_of(token, time.time())))
+        text = go_json(user_info(self._sessions.login_of(token, time.time()))) + "\n"
+        return web.Response(body=text.encode(), content_type="application/json", headers=_CORS)
 
 
 def discovery_document(url: str) -> dict[str, object]:
