@@ -17,9 +17,7 @@ from pathlib import Path
 import pytest
 
 from proxy.authn.jws import parse
-from proxy.tools.demo.issuer import claims, protocol
-from proxy.tools.demo.issuer.server import Issuer
-from proxy.tools.demo.listening import HOST, make_certificates, serving
+from proxy.tools.demo.issuer import claims
 from proxy.tools.demo.people import ADMINS, ALICE, VIEWERS
 from tests.process import free_port
 from tests.real.account import OWN_GROUP, proxy_account
@@ -33,8 +31,9 @@ from tests.real.headlamp import (
     dashboard,
     event,
 )
-from tests.real.tailnet import Client, Reply
-from tests.serving import Serve, loop_in_thread
+from tests.real.provider import demo_provider
+from tests.real.tailnet import Reply
+from tests.serving import Serve
 
 RENEWED_BEFORE = 10  # seconds before its end, Headlamp renews a token
 
@@ -68,19 +67,11 @@ def stage(
 
 @contextmanager
 def staged(cluster: Cluster, token: str, folder: Path, *flags: str) -> Iterator[Stage]:
-    port, issuer_port = free_port(), free_port()
-    client = Client("4f1c0d9be27a4c5f8a36b1d2e3f40516", "5e" * 32, callback_url(port))
-    registered = protocol.Client(client.id, client.secret, (client.redirect_uri,))
-    issuer = Issuer(f"https://{HOST}:{issuer_port}", registered)
-    ca_file = make_certificates(folder / "issuer")
-    listening = serving(issuer.app(), issuer_port, folder / "issuer")
-    sign_in = SignIn(issuer.url, ca_file, client)
-    with (
-        loop_in_thread() as run,
-        run.entered(listening),
-        dashboard(folder, cluster, token, sign_in, port, *flags) as (serve, headlamp),
-    ):
-        yield Stage(cluster, ca_file, serve, headlamp)
+    port = free_port()
+    with demo_provider(folder / "issuer", callback_url(port)) as issuer:
+        sign_in = SignIn(issuer.url, issuer.ca_file, issuer.client)
+        with dashboard(folder, cluster, token, sign_in, port, *flags) as (serve, headlamp):
+            yield Stage(cluster, issuer.ca_file, serve, headlamp)
 
 
 def lifetime(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:

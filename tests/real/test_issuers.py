@@ -11,25 +11,18 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
-from proxy.tools.demo.issuer import protocol
-from proxy.tools.demo.issuer.server import DISCOVERY, JWKS, Issuer
-from proxy.tools.demo.listening import HOST, make_certificates, serving
+from proxy.tools.demo.issuer.server import DISCOVERY, JWKS
 from tests.issuer import FakeIssuer
-from tests.process import free_port
-from tests.real.tailnet import Client, Device, Reply, Tailnet, ask
-from tests.serving import issuer_in_thread, loop_in_thread
+from tests.real.provider import NONCE, Provider, demo_provider
+from tests.real.tailnet import Device, Tailnet, ask
+from tests.serving import issuer_in_thread
 
 REDIRECT_URI = "http://127.0.0.1:4466/oidc-callback"
-NONCE = "n-0S6_WzA2Mj"
-SCOPE = "openid email profile"
 ALICE = Device(
     "100.101.102.103",
     "alice@example.com",
@@ -37,52 +30,6 @@ ALICE = Device(
     "alice-laptop.tail1234.ts.net.",
     ({"extraClaims": {"groups": ["k8s-admins", "k8s-viewers"]}, "includeInUserInfo": True},),
 )
-
-
-@dataclass
-class Provider:
-    """An issuer, a client of it, and how alice's browser is known there."""
-
-    url: str
-    ca_file: Path
-    client: Client
-    headers: Mapping[str, str]
-    query: Mapping[str, str]
-
-    def get(self, path: str, **headers: str) -> Reply:
-        return ask(self.url, self.ca_file, "GET", path, headers=headers)
-
-    def authorize(self, **changes: str | None) -> Reply:
-        usual = {
-            "client_id": self.client.id,
-            "redirect_uri": self.client.redirect_uri,
-            "response_type": "code",
-            "scope": SCOPE,
-            "state": "s",
-            "nonce": NONCE,
-            **self.query,
-        }
-        return self.get(f"/authorize?{urlencode(changed(usual, changes))}", **self.headers)
-
-    def code(self) -> str:
-        return dict(parse_qsl(urlsplit(self.authorize().headers["Location"]).query))["code"]
-
-    def token(self, **changes: str | None) -> Reply:
-        usual = {
-            "grant_type": "authorization_code",
-            "code": self.code(),
-            "redirect_uri": self.client.redirect_uri,
-            "client_id": self.client.id,
-            "client_secret": self.client.secret,
-        }
-        return ask(self.url, self.ca_file, "POST", "/token", changed(usual, changes))
-
-    def id_token(self) -> str:
-        return str(json.loads(self.token().text)["id_token"])
-
-
-def changed(usual: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in {**usual, **changes}.items() if value is not None}
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +43,8 @@ def tsidp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    folder, port = tmp_path_factory.mktemp("demo"), free_port()
-    client = Client("4f1c0d9be27a4c5f8a36b1d2e3f40516", "5e" * 32, REDIRECT_URI)
-    issuer = Issuer(
-        f"https://{HOST}:{port}", protocol.Client(client.id, client.secret, (REDIRECT_URI,))
-    )
-    ca_file = make_certificates(folder)
-    with loop_in_thread() as run, run.entered(serving(issuer.app(), port, folder)):
-        yield Provider(issuer.url, ca_file, client, {}, {"user": "alice"})
+    with demo_provider(tmp_path_factory.mktemp("demo"), REDIRECT_URI) as provider:
+        yield provider
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ test_issuers.py compares with this one.
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +19,12 @@ from typing import Any
 import pytest
 
 from proxy.authn.jws import parse
+from proxy.tools.demo import people
 from tests.real.account import OWN_GROUP, proxy_account
 from tests.real.cluster import Cluster
+from tests.real.provider import Provider, demo_provider
 from tests.real.tailnet import Client, Device, Rule, SignInRefused, Tailnet
-from tests.serving import Serve
+from tests.serving import Serve, issuer_in_thread
 
 ALICE = Device(
     "100.101.102.103", "alice@example.com", 5738291046173829, "alice-laptop.tail1234.ts.net."
@@ -47,11 +50,6 @@ class Stage:
         """Sign in from a device, while these rules of grants match it; return the ID token."""
         tokens = self.tsidp.sign_in(self.client, replace(device, rules=rules), **query)
         return str(tokens["id_token"])
-
-    def refusal(self, token: str) -> tuple[int, str]:
-        """Status and label of the proxy's own answer; what the API server says has no label."""
-        status, body = self.serve.get("/version", token)
-        return status, body["details"]["causes"][0]["reason"]
 
 
 def groups(*names: Any) -> Rule:
@@ -80,17 +78,29 @@ def stage(
 def staged(cluster: Cluster, token_file: Path, folder: Path) -> Iterator[Stage]:
     with Tailnet(folder) as tsidp:
         client = tsidp.register(REDIRECT_URI)
-        flags = (
-            f"--oidc-issuer-url={tsidp.url}",
-            f"--oidc-client-id={client.id}",
-            f"--oidc-ca-file={tsidp.ca_file}",
-            f"--upstream={cluster.url}",
-            f"--upstream-ca-file={cluster.ca_file}",
-            f"--upstream-token-file={token_file}",
-        )
+        flags = trusting(cluster, token_file, tsidp.url, client.id, tsidp.ca_file)
         with Serve(folder, *flags) as serve:
             serve.wait_ready()
             yield Stage(tsidp, client, serve, flags)
+
+
+def trusting(
+    cluster: Cluster, token_file: Path, issuer_url: str, client_id: str, ca_file: Path
+) -> tuple[str, ...]:
+    return (
+        f"--oidc-issuer-url={issuer_url}",
+        f"--oidc-client-id={client_id}",
+        f"--oidc-ca-file={ca_file}",
+        f"--upstream={cluster.url}",
+        f"--upstream-ca-file={cluster.ca_file}",
+        f"--upstream-token-file={token_file}",
+    )
+
+
+def refused(serve: Serve, token: str) -> tuple[int, str]:
+    """Status and label of the proxy's own answer; what the API server says has no label."""
+    status, body = serve.get("/version", token)
+    return status, body["details"]["causes"][0]["reason"]
 
 
 def payload(token: str) -> dict[str, Any]:
@@ -163,7 +173,7 @@ def test_a_token_is_for_the_client_that_asked(stage: Stage) -> None:
     other = stage.tsidp.register("http://localhost:8000")
     token = stage.tsidp.sign_in(other, ALICE)["id_token"]
     assert payload(token)["aud"] == [other.id]
-    assert stage.refusal(token) == (401, "audience_mismatch")
+    assert refused(stage.serve, token) == (401, "audience_mismatch")
 
 
 # --- Refusals ------------------------------------------------------------------------------------
@@ -221,13 +231,13 @@ def test_a_required_tailnet_keeps_out_who_is_shared_in(stage: Stage, tmp_path: P
     ],
 )
 def test_a_grant_cannot_give_what_no_token_may_bring(stage: Stage, name: str, label: str) -> None:
-    assert stage.refusal(stage.token(ALICE, groups("k8s-viewers", name))) == (403, label)
+    assert refused(stage.serve, stage.token(ALICE, groups("k8s-viewers", name))) == (403, label)
 
 
 def test_email_verified_from_a_grant_is_a_string_here_and_refused(stage: Stage) -> None:
     """It must be a boolean, as for kube-apiserver, and this generation drops booleans."""
     token = stage.token(ALICE, {"extraClaims": {"email_verified": "true"}})
-    assert stage.refusal(token) == (401, "claim_malformed")
+    assert refused(stage.serve, token) == (401, "claim_malformed")
     token = stage.token(ALICE, {"extraClaims": {"email_verified": True}})
     assert "email_verified" not in payload(token)
     assert stage.serve.whoami(token)[0] == ALICE.login
@@ -235,7 +245,7 @@ def test_email_verified_from_a_grant_is_a_string_here_and_refused(stage: Stage) 
 
 def test_the_access_token_is_no_id_token(stage: Stage) -> None:
     tokens = stage.tsidp.sign_in(stage.client, ALICE)
-    assert stage.refusal(tokens["access_token"]) == (401, "token_malformed")
+    assert refused(stage.serve, tokens["access_token"]) == (401, "token_malformed")
 
 
 def test_there_is_nothing_to_refresh_with(stage: Stage) -> None:
@@ -266,7 +276,7 @@ def test_after_the_key_is_lost_new_tokens_work_and_old_ones_do_not(stage: Stage)
     new = stage.token(BOB)
     assert key_id(old) != key_id(new)
     stage.serve.wait_until(lambda: stage.serve.get("/version", new)[0] == 200, "rotated")
-    assert stage.refusal(old) == (401, "key_unknown")
+    assert refused(stage.serve, old) == (401, "key_unknown")
 
 
 def test_after_all_state_is_lost_the_clients_are_gone_too(
@@ -279,4 +289,81 @@ def test_after_all_state_is_lost_the_clients_are_gone_too(
             stage.token(BOB)
         stage.client = stage.tsidp.register(REDIRECT_URI)
         token = stage.token(BOB)
-        assert stage.refusal(token) == (401, "audience_mismatch")
+        assert refused(stage.serve, token) == (401, "audience_mismatch")
+
+
+# --- What only the newer tsidp does, played ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    with demo_provider(tmp_path_factory.mktemp("newer"), REDIRECT_URI) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def serve(
+    cluster: Cluster,
+    token_file: Path,
+    newer: Provider,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Serve]:
+    """A proxy that trusts the newer one."""
+    flags = trusting(cluster, token_file, newer.url, newer.client.id, newer.ca_file)
+    with Serve(tmp_path_factory.mktemp("trusting"), *flags) as serve:
+        serve.wait_ready()
+        yield serve
+
+
+def test_without_the_scope_email_nobody_comes_out(serve: Serve, newer: Provider) -> None:
+    answer = newer.token(code=newer.code(scope="openid profile"))
+    token = json.loads(answer.text)["id_token"]
+    assert refused(serve, token) == (401, "username_missing")
+
+
+def test_a_refreshed_token_keeps_a_group_that_was_taken_away(
+    serve: Serve, newer: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = json.loads(newer.token().text)
+    monkeypatch.setitem(people.EVERYONE, "alice", replace(people.ALICE, groups=()))
+    refreshed = json.loads(
+        newer.token(
+            grant_type="refresh_token",
+            refresh_token=tokens["refresh_token"],
+            code=None,
+            redirect_uri=None,
+        ).text
+    )
+    assert refreshed["id_token"] != tokens["id_token"]
+    assert set(serve.whoami(refreshed["id_token"])[1]) == {*people.ALICE.groups} | ALWAYS
+    assert set(serve.whoami(newer.id_token())[1]) == ALWAYS
+
+
+@pytest.mark.parametrize(
+    ("others", "named", "passes"),
+    [
+        (["https://api.example.com"], True, True),
+        ([], True, True),
+        (["https://api.example.com"], False, False),
+    ],
+    ids=["with a resource", "in a list of one", "not named"],
+)
+def test_of_several_audiences_one_must_be_ours(
+    cluster: Cluster,
+    token_file: Path,
+    tmp_path: Path,
+    others: list[str],
+    named: bool,
+    passes: bool,
+) -> None:
+    """A resource indicator makes a list of the audience, and adds `azp`."""
+    with issuer_in_thread() as (issuer, _):
+        flags = trusting(cluster, token_file, issuer.url, issuer.client_id, issuer.ca_file)
+        audience = [issuer.client_id if named else "another-client", *others]
+        token = issuer.token(ALICE.login, aud=audience, azp=audience[0])
+        with Serve(tmp_path, *flags) as serve:
+            serve.wait_ready()
+            if passes:
+                assert serve.whoami(token)[0] == ALICE.login
+            else:
+                assert refused(serve, token) == (401, "audience_mismatch")
