@@ -14,7 +14,8 @@ tokens with exactly tsidp's claims and types (numbers, trailing dots, ``nbf`` 30
 no ``email_verified``, ``aud`` a string or, as older releases have it, a list); one RS256 key with
 a decimal ``kid``; a rotation without any overlap.
 What it leaves out: ``/authorize`` and ``/token``. Nobody logs in, tests mint their tokens. Groups
-keep the order given, where tsidp shuffles them.
+keep the order given, where tsidp shuffles them. ``tests/real/test_issuers.py`` holds what it fakes
+against a genuine tsidp, of an older generation.
 
 ``SigningKey``, ``rsa_key``, ``ec_key`` and ``jwks_document`` serve tests that need no server.
 Keys are made once per test process, because an RSA key costs a tenth of a second.

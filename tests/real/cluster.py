@@ -45,8 +45,9 @@ class Cluster:
 
     host = "127.0.0.1"
 
-    def __init__(self, assets: Path, folder: Path) -> None:
+    def __init__(self, assets: Path, folder: Path, *flags: str) -> None:
         self._assets = assets
+        self._flags = flags
         self._folder = folder
         self._etcd: Process | None = None
         self._apiserver: Process | None = None
@@ -68,9 +69,12 @@ class Cluster:
 
     @classmethod
     @contextmanager
-    def run(cls, assets: Path, folder: Path) -> Iterator[Cluster]:
-        """A cluster that is ready, its files in the (empty) folder, stopped at the end."""
-        cluster = cls(assets, folder)
+    def run(cls, assets: Path, folder: Path, *flags: str) -> Iterator[Cluster]:
+        """A cluster that is ready, its files in the (empty) folder, stopped at the end.
+
+        `flags` are kube-apiserver's, besides those that it always has.
+        """
+        cluster = cls(assets, folder, *flags)
         try:
             cluster._start_etcd()
             cluster.start()
@@ -201,6 +205,7 @@ class Cluster:
             "--endpoint-reconciler-type=none",
             f"--audit-policy-file={folder / 'audit-policy.json'}",
             f"--audit-log-path={self._audit_log}",
+            *self._flags,
         ]
 
     def _wait_until_ready(self, apiserver: Process) -> None:

@@ -23,6 +23,7 @@ from tests.process import Process
 from tests.real.cluster import Cluster
 from tests.real.fixed_path import with_folder_at
 from tests.real.programs import require
+from tests.real.provider import trusting
 from tests.real.tailnet import Client, Reply
 from tests.serving import Serve
 
@@ -105,18 +106,10 @@ def dashboard(
     folder: Path, cluster: Cluster, token: str, sign_in: SignIn, port: int, *flags: str
 ) -> Iterator[tuple[Serve, Headlamp]]:
     """A proxy with these flags besides, and Headlamp on this port, as containers of one pod."""
-    (folder / "token").write_text(token)
-    serve = Serve(
-        folder,
-        f"--oidc-issuer-url={sign_in.issuer_url}",
-        f"--oidc-client-id={sign_in.client.id}",
-        f"--oidc-ca-file={sign_in.ca_file}",
-        f"--upstream={cluster.url}",
-        f"--upstream-ca-file={cluster.ca_file}",
-        f"--upstream-token-file={folder / 'token'}",
-        *flags,
-    )
-    with serve:
+    token_file = folder / "token"
+    token_file.write_text(token)
+    trust = trusting(cluster, token_file, sign_in.issuer_url, sign_in.client.id, sign_in.ca_file)
+    with Serve(folder, *trust, *flags) as serve:
         serve.wait_ready()
         with Headlamp(folder, port, sign_in, serve) as headlamp:
             yield serve, headlamp

@@ -17,6 +17,7 @@ from proxy.tools.demo.issuer import protocol
 from proxy.tools.demo.issuer.server import Issuer
 from proxy.tools.demo.listening import HOST, make_certificates, serving
 from tests.process import free_port
+from tests.real.cluster import Cluster
 from tests.real.tailnet import Client, Reply, ask
 from tests.serving import loop_in_thread
 
@@ -81,3 +82,17 @@ def demo_provider(folder: Path, redirect_uri: str, person: str = "alice") -> Ite
     ca_file = make_certificates(folder)
     with loop_in_thread() as run, run.entered(serving(issuer.app(), port, folder)):
         yield Provider(issuer.url, ca_file, client, {}, {"user": person})
+
+
+def trusting(
+    cluster: Cluster, token_file: Path, issuer_url: str, client_id: str, ca_file: Path
+) -> tuple[str, ...]:
+    """The flags of a proxy between this issuer and this cluster."""
+    return (
+        f"--oidc-issuer-url={issuer_url}",
+        f"--oidc-client-id={client_id}",
+        f"--oidc-ca-file={ca_file}",
+        f"--upstream={cluster.url}",
+        f"--upstream-ca-file={cluster.ca_file}",
+        f"--upstream-token-file={token_file}",
+    )

@@ -7,103 +7,34 @@ refresh tokens (see test_tsidp.py); what needs those is in test_headlamp_refresh
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
 
-import aiohttp
 import pytest
 
-from tests.process import free_port
-from tests.real.account import OWN_GROUP, bind, proxy_account
+from tests.real.account import OWN_GROUP
 from tests.real.cluster import Cluster
-from tests.real.headlamp import (
-    EXEC_PROTOCOLS,
-    WATCH_PROTOCOL,
-    Browser,
-    Headlamp,
-    SignIn,
-    callback_url,
-    dashboard,
-    event,
+from tests.real.headlamp_stage import (
+    DORA,
+    EMIL,
+    MANY_GROUPS,
+    WATCHERS,
+    Stage,
+    groups,
+    label,
+    staged,
 )
-from tests.real.node import CONTAINER, Node
-from tests.real.programs import require
-from tests.real.tailnet import Device, Reply, Rule, Tailnet
-from tests.serving import Serve
+from tests.real.tailscaled import Device
 
-DORA = Device("100.101.102.110", "dora@example.com", 41, "dora-laptop.tail1234.ts.net.")
-EMIL = Device("100.101.102.111", "emil@example.com", 42, "emil-laptop.tail1234.ts.net.")
-WATCHERS = "dashboard-watchers"
-MANY_GROUPS = [f"dashboard-watchers-of-a-team-with-a-long-name-{n:03}" for n in range(205)]
-ACCOUNT = "system:serviceaccount:with-headlamp:proxy"
-
-POD = {
-    "apiVersion": "v1",
-    "kind": "Pod",
-    "metadata": {"name": "web"},
-    "spec": {
-        "automountServiceAccountToken": False,
-        "containers": [{"name": "web", "image": "example.com/web"}],
-    },
-}
-
-
-def create_pod(cluster: Cluster, namespace: str) -> None:
-    cluster.kubectl("-n", namespace, "create", "serviceaccount", "default")
-    cluster.kubectl("-n", namespace, "create", "-f", "-", stdin=json.dumps(POD))
-
-
-@dataclass
-class Stage:
-    cluster: Cluster
-    tsidp: Tailnet
-    serve: Serve
-    headlamp: Headlamp
-
-    @asynccontextmanager
-    async def browser(
-        self, device: Device | None, *rules: Rule, **headers: str
-    ) -> AsyncIterator[Browser]:
-        """A browser on a device that these rules of grants match, signed in; None: nobody's."""
-        if device is not None:
-            self.tsidp.devices[device.address] = replace(device, rules=rules)
-            headers["X-Forwarded-For"] = device.address
-        async with Browser(self.headlamp, self.tsidp.ca_file, headers=headers) as browser:
-            if device is not None:
-                answer = await browser.sign_in()
-                assert (answer.status, answer.headers["Location"]) == (303, "/auth?cluster=main")
-            yield browser
+NAMESPACE = "with-headlamp"
+ACCOUNT = f"system:serviceaccount:{NAMESPACE}:proxy"
 
 
 @pytest.fixture(scope="module")
 def stage(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("headlamp")
-    token = proxy_account(
-        cluster, "with-headlamp", [DORA.login, EMIL.login], [WATCHERS, *MANY_GROUPS]
-    )
-    everything = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
-    bind(cluster, "dora-is-admin", [everything], {"kind": "User", "name": DORA.login})
-    watching = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"]}
-    bind(cluster, "watchers-watch", [watching], {"kind": "Group", "name": WATCHERS})
-    with Tailnet(folder) as tsidp:
-        port = free_port()
-        sign_in = SignIn(tsidp.url, tsidp.ca_file, tsidp.register(callback_url(port)))
-        grace = "--shutdown-grace=1s"
-        with dashboard(folder, cluster, token, sign_in, port, grace) as (serve, headlamp):
-            yield Stage(cluster, tsidp, serve, headlamp)
-
-
-def groups(*names: str) -> Rule:
-    return {"extraClaims": {"groups": [*names]}}
-
-
-def label(answer: Reply) -> str:
-    return str(json.loads(answer.text)["details"]["causes"][0]["reason"])
+    with staged(cluster, tmp_path_factory.mktemp("headlamp"), NAMESPACE) as stage:
+        yield stage
 
 
 # --- Signing in ----------------------------------------------------------------------------------
@@ -259,164 +190,6 @@ async def test_objects_are_made_changed_and_deleted(stage: Stage, namespace: str
     assert json.loads(changed.text)["data"] == manifest["data"]
 
 
-# --- Watches, logs, exec -------------------------------------------------------------------------
-
-
-async def test_a_watch_over_websocket_sees_each_event_as_it_happens(
-    stage: Stage, namespace: str
-) -> None:
-    path = f"/api/v1/namespaces/{namespace}/configmaps?watch=1"
-    async with (
-        stage.browser(EMIL, groups(WATCHERS)) as browser,
-        browser.websocket(path, WATCH_PROTOCOL) as socket,
-    ):
-        assert socket.protocol == WATCH_PROTOCOL
-        for name in ("a", "b"):
-            stage.cluster.kubectl("-n", namespace, "create", "configmap", name)
-            seen = await event(socket)
-            assert (seen["type"], seen["object"]["metadata"]["name"]) == ("ADDED", name)
-
-
-@pytest.mark.parametrize(
-    ("who", "path", "status"),
-    [
-        (EMIL, "/api/v1/secrets?watch=1", 403),
-        (None, "/api/v1/configmaps?watch=1", 401),
-    ],
-)
-async def test_a_watch_that_may_not_be_is_refused_in_plain_http(
-    stage: Stage, who: Device | None, path: str, status: int
-) -> None:
-    async with stage.browser(who) as browser:
-        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            async with browser.websocket(path, WATCH_PROTOCOL):
-                pass
-    assert refused.value.status == status
-
-
-async def test_a_token_in_a_subprotocol_is_headlamps_to_unpack(
-    stage: Stage, namespace: str
-) -> None:
-    path = f"/api/v1/namespaces/{namespace}/configmaps?watch=1"
-    async with stage.browser(DORA) as dora, stage.browser(None) as nobody:
-        encoded = base64.urlsafe_b64encode(dora.token().encode()).decode().rstrip("=")
-        protocols = (f"base64url.bearer.authorization.k8s.io.{encoded}", WATCH_PROTOCOL)
-        async with nobody.websocket(path, *protocols) as socket:
-            stage.cluster.kubectl("-n", namespace, "create", "configmap", "a")
-            assert (await event(socket))["type"] == "ADDED"
-
-
-@pytest.mark.parametrize(
-    ("path", "protocols"),
-    [
-        ("log?follow=true&container=web", [WATCH_PROTOCOL]),
-        ("exec?container=web&command=sh&command=-c&command=id&stdout=1", EXEC_PROTOCOLS),
-        ("attach?container=web&stdin=1&stdout=1", EXEC_PROTOCOLS),
-    ],
-)
-async def test_a_stream_of_a_pod_that_runs_nowhere_ends_as_it_does_directly(
-    stage: Stage, namespace: str, path: str, protocols: list[str]
-) -> None:
-    """The API server says how far such a stream comes, and that must arrive."""
-    create_pod(stage.cluster, namespace)
-    path = f"/api/v1/namespaces/{namespace}/pods/web/{path}"
-    async with (
-        stage.browser(DORA) as browser,
-        aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=stage.cluster.admin_tls),
-            headers={"Origin": stage.headlamp.url},
-        ) as directly,
-    ):
-        ends = [
-            await ending(browser.websocket(path, *protocols)),
-            await ending(directly.ws_connect(f"{stage.cluster.url}{path}", protocols=protocols)),
-        ]
-    assert ends[0] == ends[1]
-
-
-async def ending(
-    opening: AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse],
-) -> tuple[object, ...]:
-    """How a WebSocket ended: refused with a status, or with what it said and its close code."""
-    try:
-        async with opening as socket, asyncio.timeout(10):
-            said = [message.data async for message in socket]
-            return (socket.protocol, said, socket.close_code)
-    except aiohttp.WSServerHandshakeError as error:
-        return (error.status,)
-
-
-@pytest.fixture(scope="module")
-def node(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    folder = tmp_path_factory.mktemp("node")
-    with Node.run(cluster, require("kubelet"), folder, "node-of-headlamp") as node:
-        yield node
-
-
-@pytest.fixture
-def pod(cluster: Cluster, node: Node, namespace: str) -> str:
-    """The path of a pod that has said a line, and says again what it hears."""
-    cluster.kubectl("-n", namespace, "create", "serviceaccount", "default")
-    node.pod(namespace, "web", "sh", "-c", "echo ready; exec cat")
-    return f"/api/v1/namespaces/{namespace}/pods/web"
-
-
-async def test_logs_are_followed_in_base64_text(stage: Stage, pod: str) -> None:
-    path = f"{pod}/log?follow=true&container={CONTAINER}&tailLines=100"
-    async with (
-        stage.browser(DORA) as browser,
-        browser.websocket(path, WATCH_PROTOCOL) as socket,
-        asyncio.timeout(20),
-    ):
-        said = b""
-        while not said.endswith(b"\n"):  # the kubelet's first words are none
-            said += base64.b64decode(await socket.receive_str())
-    assert said == b"ready\n"
-
-
-async def test_exec_speaks_version_four_and_ends_with_the_exit_code(stage: Stage, pod: str) -> None:
-    """Headlamp offers five protocols, version 5 not among them."""
-    command = ("sh", "-c", 'read line; echo "got $line"; exit 3')
-    asked = [("container", CONTAINER), ("stdin", "1"), ("stdout", "1"), ("stderr", "1")]
-    path = f"{pod}/exec?{urlencode([*asked, *(('command', word) for word in command)])}"
-    async with (
-        stage.browser(DORA) as browser,
-        browser.websocket(path, *EXEC_PROTOCOLS) as socket,
-        asyncio.timeout(20),
-    ):
-        assert socket.protocol == "v4.channel.k8s.io"
-        await socket.send_bytes(b"\x00hello\n")
-        heard = dict.fromkeys(range(4), b"")  # by channel
-        async for message in socket:
-            heard[message.data[0]] += message.data[1:]
-    assert heard[1] == b"got hello\n"
-    status = json.loads(heard[3])
-    assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
-
-
-async def test_attach_hears_and_is_heard(stage: Stage, pod: str) -> None:
-    path = f"{pod}/attach?container={CONTAINER}&stdin=1&stdout=1"
-    async with (
-        stage.browser(DORA) as browser,
-        browser.websocket(path, *EXEC_PROTOCOLS) as socket,
-        asyncio.timeout(20),
-    ):
-        await socket.send_bytes(b"\x00hello\n")
-        heard = b""
-        while b"hello\n" not in heard:
-            heard += (await socket.receive_bytes())[1:]
-
-
-async def test_exec_by_somebody_without_the_right_is_refused_in_plain_http(
-    stage: Stage, pod: str
-) -> None:
-    async with stage.browser(EMIL) as browser:
-        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            async with browser.websocket(f"{pod}/exec?command=id&stdout=1", *EXEC_PROTOCOLS):
-                pass
-    assert refused.value.status == 403
-
-
 # --- Headlamp's own calls ------------------------------------------------------------------------
 
 
@@ -470,52 +243,6 @@ async def test_through_the_service_proxy_nobody_gets_past_the_proxy(
         answer = await browser.request("GET", f"{path}/api/v1/secrets")
         assert answer.status == 502  # plain HTTP, where only TLS is spoken
         assert [r["path"] for r in stage.serve.requests()[before:]] == []
-
-
-async def forward(browser: Browser, namespace: str) -> Reply:
-    asked = {"namespace": namespace, "pod": "web", "targetPort": "8080"}
-    return await browser.request("POST", "/portforward", asked)
-
-
-async def test_a_port_forward_is_asked_for_as_the_user(stage: Stage, namespace: str) -> None:
-    """An access review, the pod, an upgrade to SPDY, which this pod on no node cannot have."""
-    create_pod(stage.cluster, namespace)
-    async with stage.browser(None) as nobody, stage.browser(EMIL) as emil:
-        assert (await forward(nobody, namespace)).status == 401
-        assert (await forward(emil, namespace)).status == 403
-    async with stage.browser(DORA) as dora:
-        answer = await forward(dora, namespace)
-    assert (answer.status, "pod web does not have a host assigned" in answer.text) == (500, True)
-    upgraded = stage.cluster.wait_for_audit_event(
-        lambda e: e["requestURI"].endswith(f"/{namespace}/pods/web/portforward")
-    )
-    assert upgraded["impersonatedUser"]["username"] == DORA.login
-
-
-async def test_a_forwarded_port_carries_what_the_pod_says(
-    stage: Stage, namespace: str, pod: str
-) -> None:
-    """Over SPDY, from Headlamp's own client; the port of the pod is one of this machine."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"heard " + await reader.readline())
-        writer.close()
-
-    async with (
-        await asyncio.start_server(answer, "127.0.0.1", 0) as listening,
-        stage.browser(DORA) as dora,
-        asyncio.timeout(20),
-    ):
-        port = listening.sockets[0].getsockname()[1]
-        asked = {"namespace": namespace, "pod": "web", "targetPort": str(port)}
-        forwarded = await dora.request("POST", "/portforward", asked)
-        assert forwarded.status == 200, forwarded
-        local = json.loads(forwarded.text)["port"]
-        for word in (b"one\n", b"two\n"):
-            reader, writer = await asyncio.open_connection("127.0.0.1", local)
-            writer.write(word)
-            assert await reader.read() == b"heard " + word
-            writer.close()
 
 
 # --- Restarts ------------------------------------------------------------------------------------

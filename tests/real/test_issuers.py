@@ -19,7 +19,8 @@ import pytest
 from proxy.tools.demo.issuer.server import DISCOVERY, JWKS
 from tests.issuer import FakeIssuer
 from tests.real.provider import NONCE, Provider, demo_provider
-from tests.real.tailnet import Device, Tailnet, ask
+from tests.real.tailnet import Tailnet, ask
+from tests.real.tailscaled import Device
 from tests.serving import issuer_in_thread
 
 REDIRECT_URI = "http://127.0.0.1:4466/oidc-callback"

@@ -22,8 +22,10 @@ from proxy.authn.jws import parse
 from proxy.tools.demo import people
 from tests.real.account import OWN_GROUP, proxy_account
 from tests.real.cluster import Cluster
-from tests.real.provider import Provider, demo_provider
-from tests.real.tailnet import Client, Device, Rule, SignInRefused, Tailnet
+from tests.real.programs import require
+from tests.real.provider import Provider, demo_provider, trusting
+from tests.real.tailnet import Client, SignInRefused, Tailnet
+from tests.real.tailscaled import Device, Rule
 from tests.serving import Serve, issuer_in_thread
 
 ALICE = Device(
@@ -82,19 +84,6 @@ def staged(cluster: Cluster, token_file: Path, folder: Path) -> Iterator[Stage]:
         with Serve(folder, *flags) as serve:
             serve.wait_ready()
             yield Stage(tsidp, client, serve, flags)
-
-
-def trusting(
-    cluster: Cluster, token_file: Path, issuer_url: str, client_id: str, ca_file: Path
-) -> tuple[str, ...]:
-    return (
-        f"--oidc-issuer-url={issuer_url}",
-        f"--oidc-client-id={client_id}",
-        f"--oidc-ca-file={ca_file}",
-        f"--upstream={cluster.url}",
-        f"--upstream-ca-file={cluster.ca_file}",
-        f"--upstream-token-file={token_file}",
-    )
 
 
 def refused(serve: Serve, token: str) -> tuple[int, str]:
@@ -174,6 +163,65 @@ def test_a_token_is_for_the_client_that_asked(stage: Stage) -> None:
     token = stage.tsidp.sign_in(other, ALICE)["id_token"]
     assert payload(token)["aud"] == [other.id]
     assert refused(stage.serve, token) == (401, "audience_mismatch")
+
+
+# --- What kube-apiserver itself makes of the same tokens -----------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trusting_cluster(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """An API server that could be told to trust tsidp, and was."""
+    flags = (
+        f"--oidc-issuer-url={stage.tsidp.url}",
+        f"--oidc-client-id={stage.client.id}",
+        f"--oidc-ca-file={stage.tsidp.ca_file}",
+        "--oidc-username-claim=email",
+        "--oidc-groups-claim=groups",
+    )
+    folder = tmp_path_factory.mktemp("trusting-cluster")
+    with Cluster.run(require("kube"), folder, *flags) as cluster:
+        # It is ready before it has the issuer's keys.
+        token = stage.token(ALICE)
+        stage.serve.wait_until(lambda: seen_by(cluster, token) is not None, "trusted by it")
+        yield cluster
+
+
+def seen_by(cluster: Cluster, token: str) -> tuple[str, set[str]] | None:
+    """Whom an API server sees without a proxy; None is a 401."""
+    config = cluster.write_kubeconfig("somebody", {"token": token})
+    run = cluster.kubectl("auth", "whoami", "-ojson", kubeconfig=config, check=False)
+    if "Unauthorized" in run.stderr or "must be logged in" in run.stderr:
+        return None
+    user = json.loads(run.stdout)["status"]["userInfo"]
+    return user["username"], set(user["groups"])
+
+
+@pytest.mark.parametrize(
+    ("rules", "groups_seen"),
+    [
+        ([], set()),
+        (
+            [groups("k8s-admins", "k8s-viewers"), groups("k8s-viewers", 42)],
+            {"k8s-admins", "k8s-viewers", "42"},
+        ),
+        ([{"extraClaims": {"groups": "k8s-viewers"}}], {"k8s-viewers"}),
+        ([{"extraClaims": {"email_verified": "true"}}], None),
+        ([{"extraClaims": {"name": "Alice", "roles": ["x"]}}], set()),
+    ],
+    ids=["no grant", "lists", "a bare string", "email_verified as a string", "other claims"],
+)
+def test_kube_apiserver_sees_the_same_user_or_none(
+    stage: Stage, trusting_cluster: Cluster, rules: list[Rule], groups_seen: set[str] | None
+) -> None:
+    token = stage.token(ALICE, *rules)
+    directly = seen_by(trusting_cluster, token)
+    if groups_seen is None:
+        assert directly is None
+        assert stage.serve.get("/version", token)[0] == 401
+        return
+    assert directly == (ALICE.login, groups_seen | {"system:authenticated"})
+    user, seen = stage.serve.whoami(token)
+    assert (user, set(seen) - {OWN_GROUP}) == directly
 
 
 # --- Refusals ------------------------------------------------------------------------------------
