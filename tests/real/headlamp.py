@@ -8,6 +8,7 @@ those that README gives Headlamp's container.
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -52,6 +53,7 @@ class Headlamp:
     def __init__(self, folder: Path, port: int, sign_in: SignIn, serve: Serve) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.log = folder / "headlamp.log"
+        self._port = port
         self._serve = serve
         self._process: Process | None = None
         self._flags = (
@@ -82,10 +84,7 @@ class Headlamp:
                 "KUBERNETES_SERVICE_PORT": str(address.port),
             },
         )
-        started = self.log.stat().st_size if self.log.exists() else 0
-        self._process.wait_until(
-            lambda: b"listening on" in self.log.read_bytes()[started:], "listening", START_TIMEOUT
-        )
+        self._process.wait_until(self._listens, "listening", START_TIMEOUT)
 
     def stop(self) -> None:
         if self._process is not None:
@@ -95,6 +94,10 @@ class Headlamp:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
 
 def callback_url(port: int) -> str:

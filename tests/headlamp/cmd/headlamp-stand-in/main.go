@@ -14,7 +14,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 )
@@ -77,8 +76,6 @@ func main() {
 		ReadHeaderTimeout: 10 * time.Second, // these two: cmd/headlamp.go:144-148
 		IdleTimeout:       120 * time.Second,
 	}
-	log.SetOutput(os.Stderr)
-	log.Printf("listening on %s", server.Addr)
 	log.Fatal(server.ListenAndServe())
 }
 
