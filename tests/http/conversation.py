@@ -254,6 +254,8 @@ class ApiEnd:
 
     def finish(self, *, clean: bool) -> None:
         """End the connection; an answer that lasts until then is whole once its head was sent."""
+        if self.wire.ended:
+            return
         attempt = self.attempt
         if attempt is not None and attempt.until_close and len(attempt.script) <= 2:
             attempt.whole = clean
