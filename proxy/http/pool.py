@@ -35,6 +35,16 @@ def keep_alive(transport: asyncio.BaseTransport) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), KEEP_ALIVE)
 
 
+def keep_last_words(transport: asyncio.BaseTransport) -> None:
+    """Have TLS read no further than its user while that has paused reading.
+
+    Else uvloop's reads on, up to 256 KiB, and when the peer's end comes behind that, it drops what
+    nobody has taken (its ``SSLProtocol.eof_received``).
+    """
+    if set_limits := getattr(transport, "set_read_buffer_limits", None):
+        set_limits(high=1)
+
+
 class Pool:
     """Connections to one API server. ``tls`` returns the context for new connections."""
 
@@ -93,6 +103,7 @@ class Pool:
             raise UpstreamUnreachable(f"{where}: closed as soon as it was open")
         self.reachable = True
         keep_alive(transport)
+        keep_last_words(transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
         connection.opened_at = self._loop.time()
         connection.tls = context

@@ -233,3 +233,27 @@ async def test_what_a_client_has_left_behind_still_arrives_if_the_api_server_rea
     await proxy.seen.ended_exchanges(1)
     api.writer.transport.resume_reading()  # type: ignore[attr-defined]
     assert len(await api.read_to_end()) == sent
+
+
+async def test_what_the_api_server_said_last_arrives_though_the_client_was_slow(
+    proxy: Proxy,
+) -> None:
+    """Go closes a connection without waiting for the answer to TLS's goodbye."""
+    client, api = await proxy.asked(EXEC)
+    api.send(SWITCH)
+    await client.read_head()
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    (upstream,) = proxy.pool._open
+    sent = 0
+    while upstream.transport.is_reading():
+        api.send(bytes(1 << 16))
+        sent += 1 << 16
+        await api.flush()
+        await asyncio.sleep(0)
+    api.writer.transport.set_write_buffer_limits(0)
+    api.send(bytes(100_000))
+    await api.flush()  # all of it is with the kernel
+    await api.end("drop")
+    await asyncio.sleep(0.1)  # the end is there to be read, if anybody read on
+    client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    assert len(await client.read_to_end()) == sent + 100_000
