@@ -28,7 +28,7 @@ from proxy.errors import (
 from proxy.http import answer
 from proxy.http.exchange import Exchange
 from proxy.http.head import END, parse_request
-from proxy.http.pool import WRITE_BUFFER, keep_alive, keep_last_words
+from proxy.http.pool import WRITE_BUFFER, keep_alive
 from proxy.http.service import Service
 from proxy.http.timer import Timer
 from proxy.limits import Limit, Place, Places
@@ -173,7 +173,6 @@ class ClientConnection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         keep_alive(transport)
-        keep_last_words(transport)
         self._listener.joined(self)
         self.timer.set(self.limits.head_timeout if self.place.over else self.limits.idle_timeout)
         if self.draining:  # it was still shaking hands when the listener closed

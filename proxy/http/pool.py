@@ -39,7 +39,8 @@ def keep_last_words(transport: asyncio.BaseTransport) -> None:
     """Have TLS read no further than its user while that has paused reading.
 
     Else uvloop's reads on, up to 256 KiB, and when the peer's end comes behind that, it drops what
-    nobody has taken (its ``SSLProtocol.eof_received``).
+    nobody has taken (its ``SSLProtocol.eof_received``). For the API server alone: it ends a tunnel
+    when it has said all, whereas a client that ends one has given up.
     """
     if set_limits := getattr(transport, "set_read_buffer_limits", None):
         set_limits(high=1)

@@ -1,7 +1,8 @@
 """Two connections joined after a 101: bytes pass both ways and mean nothing here.
 
 SPDY and every WebSocket subprotocol work because none of them is known. When either side ends,
-what it sent before is delivered and then the other side is closed.
+what it sent before is delivered and then the other side is closed. (Of a client whose end comes
+while the API server does not keep up, the last part may be lost: it has given up.)
 
 A client that the API server does not keep up with is not read, so its leaving is not seen either.
 It is looked for: else whoever gives up on a process that reads no input would leave the tunnel, and
