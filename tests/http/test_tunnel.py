@@ -224,15 +224,15 @@ async def test_an_api_server_that_does_not_read_does_not_hide_that_the_client_ha
         await gone.wait()
 
 
-async def test_what_a_client_has_left_behind_still_arrives_if_the_api_server_reads_on(
+async def test_what_a_client_has_left_behind_arrives_but_for_what_tls_had_read_ahead(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.http.tunnel.LOOK", 0.01)
     client, api, sent = await stalled(proxy)
-    await client.close()
+    await client.end("drop")
     await proxy.seen.ended_exchanges(1)
     api.writer.transport.resume_reading()  # type: ignore[attr-defined]
-    assert len(await api.read_to_end()) == sent
+    assert sent - (256 << 10) <= len(await api.read_to_end()) <= sent
 
 
 async def test_what_the_api_server_said_last_arrives_though_the_client_was_slow(
