@@ -17,8 +17,8 @@ demo: $(VENV)/developer ## Start an issuer, an API server and the proxy here, an
 
 install: $(VENV)/installed ## Make .venv/bin/headlamp-auth-proxy
 
-test: $(VENV)/developer ## Run the tests (those that need a real kube-apiserver skip without one)
-	$(BIN)/python -m pytest
+test: $(VENV)/developer ## Run the tests that need nothing but Python
+	$(BIN)/python -m pytest --ignore=tests/real
 
 test-real: $(VENV)/developer ## Build the real programs once, and run the tests that use them
 	tests/build >/dev/null

@@ -87,8 +87,9 @@ class Streams:
         stdout: int | IO[bytes] = subprocess.PIPE,
         stderr: int | IO[bytes] = subprocess.PIPE,
         config: Path | None = None,
+        patience: float = 2 * PATIENCE,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """A kubectl that is running, and is killed in the end, or when PATIENCE is over."""
+        """A kubectl that is running, and is killed in the end, or after ``patience`` seconds."""
         config = config or self._config(who)
         with subprocess.Popen(
             [
@@ -103,7 +104,7 @@ class Streams:
             stderr=stderr,
             env={**os.environ, **TRANSPORTS[transport]},
         ) as process:
-            timer = threading.Timer(2 * PATIENCE, process.kill)
+            timer = threading.Timer(patience, process.kill)
             timer.start()
             try:
                 yield process

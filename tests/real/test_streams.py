@@ -128,9 +128,11 @@ def test_cp_copies_a_large_file_there_and_back(
 
 @each_transport
 def test_a_terminal_tells_its_size_and_each_change_of_it(streams: Streams, transport: str) -> None:
+    """The first size comes in a message of its own, so the process may be there before it."""
     streams.pod("web", "sleep", "1000")
     script = (
-        "trap 'stty size; echo changed' WINCH; stty size; echo ready; while :; do sleep .05; done"
+        "until stty size | grep -v '^0 0'; do sleep .05; done; "
+        "trap 'stty size; echo changed' WINCH; echo ready; while :; do sleep .05; done"
     )
     command = ("exec", "--stdin", "--tty", "web", "--", "sh", "-c", script)
     ours, theirs = pty.openpty()

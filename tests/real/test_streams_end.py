@@ -131,7 +131,7 @@ def test_a_silent_stream_outlives_every_timer_of_the_proxy(streams: Streams) -> 
     """75 s for an answer, 60 s for an idle connection upstream, 120 s for an idle client."""
     streams.pod("web", "sleep", "1000")
     command = ("exec", "--stdin", "web", "--", "sh", "-c", "echo ready; cat")
-    with streams.started(ALICE, *command) as kubectl:
+    with streams.started(ALICE, *command, patience=200) as kubectl:
         ready(kubectl)
         time.sleep(130)
         assert kubectl.stdin is not None
