@@ -370,7 +370,7 @@ class Exchange:
 
     def refuse(self, error: ProxyError) -> None:
         """Answer with ``error``; where an answer has begun, cut it instead of completing it."""
-        self.error = error
+        self.error = error.with_traceback(None)  # its frames hold this exchange
         self._abandon_upstream()
         if self.status:
             self.truncated = self._close = True

@@ -179,8 +179,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._cut.cancel()
         self._on_lost(self)
         owner, self.owner = self.owner, None
-        if self._tunnel is not None:
-            self._tunnel.upstream_lost()
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            tunnel.upstream_lost()
         elif owner is not None:
             owner.upstream_lost(clean=self._clean and exc is None)
 
