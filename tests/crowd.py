@@ -114,7 +114,7 @@ class Line:
             lines += ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
                       "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg=="]  # fmt: skip
         raw = "\r\n".join([*lines, "", ""]).encode() + pattern(number, body)
-        statuses = (101,) if do == "tunnel" else (200,)
+        statuses: tuple[int, ...] = (101,) if do == "tunnel" else (200,)
         if not good:
             statuses = (401,)
         elif body or do == "reset":
