@@ -48,8 +48,8 @@ class Asked:
     raw: bytes
     statuses: tuple[int, ...]  # that may come
 
-    def tolerating(self, status: int) -> Asked:
-        return replace(self, statuses=(*self.statuses, status))
+    def tolerating(self, *statuses: int) -> Asked:
+        return replace(self, statuses=(*self.statuses, *statuses))
 
 
 @dataclass
@@ -134,7 +134,7 @@ class Line:
         async with asyncio.timeout(PATIENCE):
             answer = await self._head()
             asked = self.waiting.pop(0)
-            if answer.status != 101 and asked.do != "watch":
+            if answer.status != 101 and (asked.do != "watch" or answer.status != 200):
                 answer.body = await self._body(answer)
         self._compare(asked, answer)
         if asked.do not in {"watch", "tunnel"}:

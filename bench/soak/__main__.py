@@ -19,7 +19,6 @@ import random
 import ssl
 import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -64,7 +63,7 @@ async def _soak(folder: Path, issuer: FakeIssuer, seconds: float, rate: float) -
             before = await _after_one_request(traffic, watched)
             beside = [
                 asyncio.create_task(_sample(watched, max(1.0, seconds / SAMPLES))),
-                asyncio.create_task(_rotate(issuer, people)),
+                asyncio.create_task(_rotate(issuer, traffic)),
             ]
             await traffic.run(seconds)
             for task in beside:
@@ -96,14 +95,13 @@ async def _sample(watched: Watched, every: float) -> None:
         await asyncio.sleep(every)
 
 
-async def _rotate(issuer: FakeIssuer, people: Sequence[Person]) -> None:
+async def _rotate(issuer: FakeIssuer, traffic: Traffic) -> None:
     """Sign with a new key, still publish the one before, and give everybody another token."""
     while True:
         await asyncio.sleep(ROTATE_EVERY * random.uniform(0.9, 1.1))
         issuer.rotate(keep_old=True)
         issuer.keys = issuer.keys[:2]
-        for person in people:
-            person.refresh()
+        traffic.rotated()
 
 
 def _tls(folder: Path) -> ssl.SSLContext:

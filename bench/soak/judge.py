@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -82,7 +83,7 @@ def bars(values: Sequence[float]) -> str:
     """Draw values in a line of text, each column the mean of its share."""
     columns = min(_COLUMNS, len(values))
     edges = [len(values) * n // columns for n in range(columns + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
     low, high = min(means), max(means)
     step = (high - low) / (len(_BARS) - 1) or 1.0
     return "".join(_BARS[round((mean - low) / step)] for mean in means)

@@ -21,6 +21,7 @@ WATCHES, TUNNELS = 40, 6  # clients of a kind
 WORKERS = 12  # clients that share what is asked for by and by
 REFRESH_EVERY = 60.0  # seconds, each person's token
 RESTART_EVERY = 97.0  # seconds between two losses of every upstream connection
+LEARNING = 8.0  # seconds from a new key to the proxy's knowing it, at most
 LEFT = (ConnectionError, EOFError, ssl.SSLError)  # that a client may meet, and begins again
 
 ASKED = {"small": 60, "chunked": 15, "big": 8, "doomed": 3, "last": 4, "reset": 1, "hang": 1,
@@ -38,6 +39,7 @@ class Traffic:
     tls: ssl.SSLContext
     rate: float
     seen: Counter[str] = field(default_factory=Counter)
+    rotated_at: float = -LEARNING  # loop time
     _dice: random.Random = field(default_factory=lambda: random.Random(1))
 
     async def run(self, seconds: float) -> None:
@@ -61,6 +63,8 @@ class Traffic:
             except LEFT:
                 self.seen["cut"] += 1
                 await asyncio.sleep(0.1)
+            except (AssertionError, ValueError) as error:
+                self.ledger.violations.append(f"an answer is wrong: {error}")
 
     async def _open(self) -> Line:
         return await Line.open(self.ledger, self.port, self.tls)
@@ -92,15 +96,28 @@ class Traffic:
             asked = line.prepare(person, token=dice.choice(["x", person.token[:-8] + "AAAAAAAA"]))
         else:
             asked = line.prepare(person, do, size=dice.choice((10_000, 100_000, 1_000_000)))
-        if do != "bad":  # the API server may be lost at any moment
-            asked = asked.tolerating(502)
-        return asked
+        return asked if do == "bad" else self._tolerant(asked)
+
+    def _tolerant(self, asked: Asked) -> Asked:
+        """Bear with what may happen at any moment.
+
+        The API server is lost, or a key is so new that the proxy does not know it and has looked
+        for others just now (bad tokens make it look).
+        """
+        lately = asyncio.get_running_loop().time() - self.rotated_at < LEARNING
+        return asked.tolerating(502, *([401] if lately else []))
+
+    def rotated(self) -> None:
+        """The issuer has a new key: everybody signs in again."""
+        self.rotated_at = asyncio.get_running_loop().time()
+        for person in self.people:
+            person.refresh()
 
     async def _watch(self) -> None:
         line = await self._open()
         try:
             asked = line.prepare(self._dice.choice(self.people), "watch", query="&every=1")
-            line.send(asked.tolerating(502))
+            line.send(self._tolerant(asked))
             _, answer = await line.answer()
             self.seen["watches"] += 1
             if answer.status == 200:
@@ -113,7 +130,7 @@ class Traffic:
         line = await self._open()
         try:
             asked = line.prepare(self._dice.choice(self.people), "tunnel")
-            line.send(asked.tolerating(502))
+            line.send(self._tolerant(asked))
             _, answer = await line.answer()
             self.seen["tunnels"] += 1
             for _ in range(self._dice.randint(1, 30) if answer.status == 101 else 0):

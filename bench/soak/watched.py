@@ -69,13 +69,16 @@ class Watched:
         metrics = self.serve.probe("/metrics")[1]
         remains = []
         for name in _RESTING:
-            found = re.findall(rf"^headlamp_auth_proxy_{name}(?:{{.*}})? (\S+)$", metrics, re.M)
+            sample = rf"^headlamp_auth_proxy_{name}(?:{{.*}})? (\S+)$"
+            found = re.findall(sample, metrics, re.MULTILINE)
             if left := sum(map(float, found)):
                 remains.append(f"{name} {left:.0f}")
         now = self.look()
-        for name in ("descriptors", "tasks"):
-            if now[name] > before[name]:
-                remains.append(f"{name} {now[name]:.0f}, {before[name]:.0f} before")
+        remains += [
+            f"{name} {now[name]:.0f}, {before[name]:.0f} before"
+            for name in ("descriptors", "tasks")
+            if now[name] > before[name]
+        ]
         return remains
 
 
