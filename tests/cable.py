@@ -1,7 +1,7 @@
 """The network between the proxy and a server, and the ways in which it fails.
 
-A ``Cable`` is a TCP relay on loopback: TLS passes through it, so that a test can put one in front of
-a real API server. ``unplug`` makes the other machine vanish as far as this one's kernel can tell:
+A ``Cable`` is a TCP relay on loopback: TLS passes through it, so that a test can put one in front
+of a real API server. ``unplug`` makes the other machine vanish as far as this one's kernel can tell:
 a socket filter drops every packet before it is acknowledged, connections being made included. No
 FIN, no RST, and no privilege is needed for it.
 """
@@ -36,9 +36,9 @@ def cure(sock: Any) -> None:
 class Cable:
     """Leads from ``port`` to the server at ``target``, which may be changed for new connections."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, host: str, port: int) -> None:
         self.target = target
-        self.port = 0
+        self.host, self.port = host, port
         self.connections = 0  # that were made so far
         self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.StreamWriter] = set()  # towards the proxy
@@ -47,8 +47,8 @@ class Cable:
 
     @classmethod
     @contextlib.contextmanager
-    def run(cls, target: int) -> Iterator[Cable]:
-        cable = cls(target)
+    def run(cls, target: int, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[Cable]:
+        cable = cls(target, host, port)
         thread = threading.Thread(target=cable._loop.run_forever, name="cable")
         thread.start()
         try:
@@ -80,7 +80,7 @@ class Cable:
         asyncio.run_coroutine_threadsafe(done(), self._loop).result(PATIENCE)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _end(self) -> None:

@@ -79,6 +79,7 @@ class Line:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     waiting: list[Asked] = field(default_factory=list)  # for their answers, in order
+    asked: Asked | None = None  # of which the line is the watch
 
     @classmethod
     async def open(cls, ledger: Ledger, port: int, tls: ssl.SSLContext) -> Line:

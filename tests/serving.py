@@ -80,7 +80,7 @@ class Serve:
         self.url = f"https://127.0.0.1:{self.port}"
         self.ca_file = folder / "trust" / "ca.crt"
         self.log = folder / "serve.log"
-        self._argv = [
+        self.argv = [
             str(Path(sys.executable).parent / "headlamp-auth-proxy"),
             "serve",
             f"--listen=127.0.0.1:{self.port}",
@@ -104,7 +104,7 @@ class Serve:
         self.stop()
 
     def start(self) -> None:
-        self._process = Process(self._argv, self.log, env=self._env)
+        self._process = Process(self.argv, self.log, env=self._env)
         self.wait_until(lambda: self.probe("/livez")[0] == 200, "alive")
 
     def stop(self) -> int | None:

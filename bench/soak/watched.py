@@ -41,7 +41,7 @@ class Watched:
     def look(self) -> dict[str, float]:
         status = Path(f"/proc/{self.serve.pid}/status").read_text()
         return {
-            "memory": _number(r"RssAnon:\s+(\d+) kB", status) / 1024,
+            "memory": resident(self.serve.pid),
             "descriptors": len(list(Path(f"/proc/{self.serve.pid}/fd").iterdir())),
             "tasks": self.serve.metric("tasks"),
             "threads": _number(r"Threads:\s+(\d+)", status),
@@ -80,6 +80,11 @@ class Watched:
             if now[name] > before[name]
         ]
         return remains
+
+
+def resident(pid: int) -> float:
+    """Return the memory of a process in MiB, files that are mapped left out."""
+    return _number(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()) / 1024
 
 
 def _number(pattern: str, text: str) -> float:
