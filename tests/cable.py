@@ -1,9 +1,9 @@
 """The network between the proxy and a server, and the ways in which it fails.
 
 A ``Cable`` is a TCP relay on loopback: TLS passes through it, so that a test can put one in front
-of a real API server. ``unplug`` makes the other machine vanish as far as this one's kernel can tell:
-a socket filter drops every packet before it is acknowledged, connections being made included. No
-FIN, no RST, and no privilege is needed for it.
+of a real API server. ``unplug`` makes the other machine vanish as far as this one's kernel can
+tell: a socket filter drops every packet before it is acknowledged, connections being made included.
+No FIN, no RST, and no privilege is needed for it.
 """
 
 from __future__ import annotations

@@ -125,8 +125,12 @@ async def test_two_hundred_users_are_never_taken_for_each_other(tmp_path: Path, 
                 for number in range(LINES):
                     group.create_task(crowd.use_lines(random.Random(f"{SEED}-{number}")))
             retries = serve.metric("upstream_retries_total")
-    figures = {"requests": REQUESTS - crowd.left, "heads compared": ledger.heads,
-               "sent again": retries, "upstream connections": witness.accepted, **crowd.seen}  # fmt: skip
+    figures = {
+        "requests": REQUESTS - crowd.left,
+        "heads compared": ledger.heads,
+        "sent again": retries,
+        "upstream connections": witness.accepted,
+    } | crowd.seen
     sys.stdout.write(f"{figures}\n")  # shown by pytest -rP
     assert ledger.violations == []
     # The conditions that could mix users up were all met, and more than once.

@@ -50,6 +50,13 @@ class Ledger:
     violations: list[str] = field(default_factory=list)
     heads: int = 0  # that were compared
     _number: int = 0
+    _wanted: int = 0
+    _compared: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until_compared(self, heads: int) -> None:
+        """Wait until so many heads were compared."""
+        self._wanted, self._compared = heads, asyncio.Event()
+        await self._compared.wait()
 
     def enter(self, sent: Sent) -> int:
         self._number += 1
@@ -63,6 +70,8 @@ class Ledger:
     def check(self, number: int, headers: list[tuple[str, str]]) -> Sent | None:
         """Compare the head of a request; return whose it is where that is known."""
         self.heads += 1
+        if self.heads == self._wanted:
+            self._compared.set()
         sent = self.sent.get(number)
         if sent is None:
             self.violations.append(f"{number} came although it was never sent, or was answered")

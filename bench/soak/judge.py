@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+WARM_UP: Final = 300.0  # seconds
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _COLUMNS: Final = 60
 _WIDTH, _HEIGHT, _MARGIN = 640, 140, 34  # of a curve in the drawing, in pixels
@@ -19,11 +20,15 @@ _WIDTH, _HEIGHT, _MARGIN = 640, 140, 34  # of a curve in the drawing, in pixels
 
 @dataclass(frozen=True)
 class Measure:
-    """Something that is sampled; ``bound`` is how far it may rise (or fall) in a second half."""
+    """Something that is sampled; ``bound`` is how far it may rise (or fall) in a second half.
+
+    ``cold_bound`` holds instead where the first half is shorter than WARM_UP.
+    """
 
     name: str
     unit: str
     bound: float
+    cold_bound: float
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,13 @@ class Curve:
         return self.slope * self.hours
 
     @property
+    def bound(self) -> float:
+        cold = self.times[self._half] - self.times[0] < WARM_UP
+        return self.measure.cold_bound if cold else self.measure.bound
+
+    @property
     def flat(self) -> bool:
-        return abs(self.rise) <= self.measure.bound
+        return abs(self.rise) <= self.bound
 
     def __str__(self) -> str:
         second = self.values[self._half :]
@@ -65,7 +75,7 @@ class Curve:
             f"{'':12} start {self.values[0]:.1f}, least {min(self.values):.1f}, most "
             f"{max(self.values):.1f}, end {self.values[-1]:.1f}{unit}\n"
             f"{'':12} second half: mean {mean:.2f}{unit}, slope {self.slope:+.2f}{unit}/h, rise "
-            f"{self.rise:+.2f}{unit} in {self.hours:.2f} h, bound {self.measure.bound:g}{unit}: "
+            f"{self.rise:+.2f}{unit} in {self.hours:.2f} h, bound {self.bound:g}{unit}: "
             f"{'flat' if self.flat else 'NOT FLAT'}"
         )
 

@@ -15,10 +15,10 @@ from tests.serving import Serve
 # A rise within half a run. Between two samples memory moves by about half a MiB and descriptors
 # by tens (traffic comes and goes); the line through hundreds of samples does not.
 MEASURES: Final = (
-    Measure("memory", "MiB", 2.0),
-    Measure("descriptors", "", 5.0),
-    Measure("tasks", "", 3.0),
-    Measure("threads", "", 0.5),
+    Measure("memory", "MiB", bound=2.0, cold_bound=15.0),
+    Measure("descriptors", "", bound=5.0, cold_bound=15.0),
+    Measure("tasks", "", bound=3.0, cold_bound=3.0),
+    Measure("threads", "", bound=0.5, cold_bound=2.0),
 )
 _RESTING: Final = ("connections_open", "requests_in_flight", "streams_open")
 _REST_TIMEOUT: Final = 90.0  # seconds; idle upstream connections are kept for 60

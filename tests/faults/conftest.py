@@ -7,6 +7,7 @@ where a fault cannot be had from the real one (`tests/real/test_faults.py` has t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +116,6 @@ def upstream_flags(stage: Stage) -> list[str]:
 
 
 def token(user: str = "alice@example.com", *, age: float = 0, **claims: object) -> str:
-    import time
-
     return rsa_key().token(tsidp_claims(ISSUER, user, now=time.time() - age) | claims)
 
 

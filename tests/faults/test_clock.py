@@ -63,7 +63,7 @@ def test_tokens_are_judged_by_the_clock_as_it_is_now_and_streams_stay(
             assert reason(serve.get("/version", fresh)) == (401, word)
             then = token("carol@example.com", age=-seconds)
             assert serve.get("/version", then)[1]["user"] == "carol@example.com"
-            # What was verified before stays so for its five minutes at most, and never past its end.
+            # What was verified before stays so for five minutes at most, and never past its end.
             assert reason(serve.get("/version", known))[0] == (401 if seconds > 0 else 200)
             stage.token_file.write_text("rotated")  # is looked at though the clock was set back
             serve.wait_until(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import ssl
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,11 @@ def _descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _address_space(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
 async def test_two_thousand_watches_live_on_when_memory_ends(tmp_path: Path, tls: Tls) -> None:
     ledger = Ledger()
     async with Witness(ledger).run(tls.server) as witness:
@@ -59,9 +65,8 @@ async def test_two_thousand_watches_live_on_when_memory_ends(tmp_path: Path, tls
             assert serve.metric('streams_open{kind="watch"}') == WATCHES
             assert each < A_WATCH, f"{each:.0f} KiB for a watch"
 
-            held = int(Path(f"/proc/{serve.pid}/statm").read_text().split()[0])
             usual = resource.prlimit(serve.pid, resource.RLIMIT_AS)
-            short = held * resource.getpagesize() + (8 << 20)
+            short = _address_space(serve.pid) + (8 << 20)
             resource.prlimit(serve.pid, resource.RLIMIT_AS, (short, usual[1]))
             more = await asyncio.gather(*map(watch, range(MORE)), return_exceptions=True)
             refused = [line for line in more if isinstance(line, BaseException)]
@@ -75,3 +80,4 @@ async def test_two_thousand_watches_live_on_when_memory_ends(tmp_path: Path, tls
                 line.abort()
     assert ledger.violations == []
     assert refused, "memory was not short"
+    sys.stdout.write(f"{each:.0f} KiB a watch; {len(refused)} of {MORE} more were refused\n")
