@@ -176,7 +176,7 @@ def test_one_that_vanishes_without_a_word_is_noticed_in_a_minute(stage: Stage) -
         assert waited < 50, "30 s for the old connection and 10 s for a new one"
         assert ended < 100, "30 s of silence and 30 s without an answer to the probe"
         began = time.monotonic()
-        assert stage.read()[0] == 502
+        assert stage.serve.get(READ, token(CAROL))[0] == 502
         assert time.monotonic() - began < 15, "only a new connection is tried now"
     stage.cable.plug_in()
     began = time.monotonic()
