@@ -4,7 +4,7 @@ Two hundred users send requests over connections that many of them share, pipeli
 tokens that are refreshed on the way and tokens that are wrong, to an API server that drops,
 resets and closes its connections as it likes. It knows of each request whose it is, and compares.
 
-MIXING_REQUESTS sets how many are sent (5,000), MIXING_SEED which they are.
+MIXING_REQUESTS sets how many are sent (4,000), MIXING_SEED which they are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.witness import CREDENTIAL, Ledger, Witness
 ISSUER = "https://idp.tail1234.ts.net"
 PEOPLE = 200
 LINES = 60  # client connections at a time, each with its users by turns
-REQUESTS = int(os.environ.get("MIXING_REQUESTS", "5000"))
+REQUESTS = int(os.environ.get("MIXING_REQUESTS", "4000"))
 SEED = int(os.environ.get("MIXING_SEED", "1"))
 
 ASKED = {"small": 50, "chunked": 15, "big": 10, "upload": 10, "doomed": 8, "last": 4, "reset": 1}

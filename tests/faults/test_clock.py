@@ -17,9 +17,10 @@ from tests.faults.test_api_server import asked
 HOUR = 3600
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
-pytestmark = pytest.mark.skipif(
-    not LIBRARIES, reason="no libfaketime (apt-get install libfaketime)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not LIBRARIES, reason="no libfaketime (apt-get install libfaketime)"),
+]
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from tests.faults.conftest import Stage, reason, token
 from tests.issuer import rsa_key
 from tests.serving import Serve
 
+pytestmark = pytest.mark.slow
+
 LOOKED = 3.0  # seconds in which a change is certainly noticed; it is looked at every second
 
 

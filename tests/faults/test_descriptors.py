@@ -8,6 +8,8 @@ import socket
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.faults.conftest import Stage, token
 from tests.faults.test_api_server import asked
 
@@ -19,6 +21,7 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
+@pytest.mark.slow
 def test_without_descriptors_what_stands_goes_on_and_the_rest_waits(stage: Stage) -> None:
     with stage.serve() as serve, contextlib.ExitStack() as stack:
         serve.wait_ready()

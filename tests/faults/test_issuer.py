@@ -12,6 +12,8 @@ import pytest
 from tests.faults.conftest import IssuerStage, reason
 from tests.issuer import DISCOVERY, JWKS, FakeIssuer, answering, hanging
 
+pytestmark = pytest.mark.slow
+
 
 def _of_another(issuer: FakeIssuer) -> bytes:
     return json.dumps(issuer.discovery() | {"issuer": "https://x"}).encode()
@@ -95,7 +97,6 @@ def test_after_an_outage_a_new_key_works_within_the_budget_of_five_seconds(
         assert reason(serve.get("/version", old)) == (401, "key_unknown")  # it is withdrawn
 
 
-@pytest.mark.slow
 def test_an_issuer_that_hangs_holds_up_only_those_whose_key_is_new(
     with_issuer: IssuerStage,
 ) -> None:

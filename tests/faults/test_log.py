@@ -10,6 +10,8 @@ import ssl
 from itertools import cycle, islice
 from pathlib import Path
 
+import pytest
+
 from tests.faults.conftest import Stage, token
 
 
@@ -37,6 +39,7 @@ def test_a_full_disk_costs_log_lines_and_no_request(stage: Stage) -> None:
     assert _dropped_while_asking(stage, Path("/dev/full"), 50) >= 1
 
 
+@pytest.mark.slow
 def test_a_pipe_that_nobody_reads_costs_log_lines_and_no_request(stage: Stage) -> None:
     pipe = stage.folder / "pipe"
     os.mkfifo(pipe)

@@ -10,6 +10,8 @@ import ssl
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Tls
 from tests.crowd import Asked, Line, Person
 from tests.faults.conftest import Stage, token
@@ -53,6 +55,7 @@ async def _until_cut(line: Line, watch: Asked) -> int:
         return events
 
 
+@pytest.mark.slow
 async def test_sigterm_under_load_leaves_no_request_half_done(tmp_path: Path, tls: Tls) -> None:
     ledger = Ledger()
     async with Witness(ledger).run(tls.server) as witness:
