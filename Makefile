@@ -25,7 +25,7 @@ test-faults: $(VENV)/developer ## Run the slow tests of faults, which make test 
 
 test-real: $(VENV)/developer ## Build the real programs once, and run the tests that use them
 	tests/build >/dev/null
-	TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest tests/real
+	TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest -m "" tests/real
 
 test-image: $(VENV)/developer ## Build the image and test it (needs podman, and mmdebstrap or PYTHON_IMAGE)
 	image=$$(tests/image/build) && \

@@ -80,6 +80,7 @@ class Line:
     writer: asyncio.StreamWriter
     waiting: list[Asked] = field(default_factory=list)  # for their answers, in order
     asked: Asked | None = None  # of which the line is the watch
+    _events: bytes = b""  # that have come and were not read
 
     @classmethod
     async def open(cls, ledger: Ledger, port: int, tls: ssl.SSLContext) -> Line:
@@ -145,7 +146,10 @@ class Line:
     async def event(self, asked: Asked) -> None:
         """Read the next event of a watch."""
         async with asyncio.timeout(PATIENCE):
-            told = json.loads(await self._chunk())
+            while b"\n" not in self._events:  # a chunk may hold several
+                self._events += await self._chunk()
+        event, _, self._events = self._events.partition(b"\n")
+        told = json.loads(event)
         assert told == {"number": asked.number, "user": asked.user}, f"{told} for {asked.number}"
 
     async def echo(self, asked: Asked, size: int) -> None:

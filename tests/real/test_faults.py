@@ -23,6 +23,8 @@ from tests.issuer import jwks_document, rsa_key, tsidp_claims
 from tests.real.cluster import Cluster
 from tests.serving import Serve
 
+pytestmark = pytest.mark.slow
+
 CAROL, DAVE = "carol@example.com", "dave@example.com"
 WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 RIGHTS = f"""
