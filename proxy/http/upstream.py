@@ -119,7 +119,7 @@ class UpstreamConnection(asyncio.Protocol):
         server wants to read now (a body, a tunnel): to the kernel that looks the same.
         """
         sock = self.transport.get_extra_info("socket")
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
+        if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1000)
 
     def release(self) -> bool:
