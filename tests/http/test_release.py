@@ -119,7 +119,7 @@ async def test_nothing_is_left_of_a_connection_that_has_ended(
 ) -> None:
     await end(proxy)
     deadline = asyncio.get_running_loop().time() + PATIENCE
-    while proxy.listener.open or proxy.pool.idle or proxy.pool.active:
+    while proxy.listener.places.taken or proxy.pool.idle or proxy.pool.active:
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.001)
     proxy.seen.exchanges.clear()
