@@ -7,10 +7,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-real test-image transcript check format docs bench fuzz lock clean
+.PHONY: help demo install test test-faults test-real test-image transcript check format docs bench fuzz soak lock clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: $(VENV)/developer ## Start an issuer, an API server and the proxy here, and tour them
 	@KUBEBUILDER_ASSETS="$$(tests/build --print kube)" $(BIN)/headlamp-auth-proxy demo
@@ -20,9 +20,12 @@ install: $(VENV)/installed ## Make .venv/bin/headlamp-auth-proxy
 test: $(VENV)/developer ## Run the tests that need nothing but Python
 	$(BIN)/python -m pytest --ignore=tests/real
 
+test-faults: $(VENV)/developer ## Run the slow tests of faults, which make test leaves out
+	$(BIN)/python -m pytest -m slow tests/faults
+
 test-real: $(VENV)/developer ## Build the real programs once, and run the tests that use them
 	tests/build >/dev/null
-	TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest tests/real
+	TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest -m "" tests/real
 
 test-image: $(VENV)/developer ## Build the image and test it (needs podman, and mmdebstrap or PYTHON_IMAGE)
 	image=$$(tests/image/build) && \
@@ -51,6 +54,9 @@ bench: $(VENV)/developer ## Measure beside nginx (needs nginx and wrk)
 fuzz: $(VENV)/fuzzer ## Fuzz every parser, FUZZ_SECONDS in all (60)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ_SECONDS)
 FUZZ_SECONDS ?= 60
+
+soak: $(VENV)/developer ## Mixed traffic for SOAK_MINUTES (60): are memory and descriptors flat?
+	$(BIN)/python -m bench.soak
 
 lock: $(VENV)/developer ## Renew requirements/*.lock from pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) --group dev -o requirements/dev.lock pyproject.toml

@@ -297,6 +297,8 @@ def _show(metrics: Metrics, parts: _Parts) -> None:
     metrics.jwks_keys.set_function(lambda: len(keys.keys) if (keys := parts.source.keys) else 0)
     metrics.credential_reloads.set_function(lambda: parts.credential.changes)
     metrics.credential_expiry.set_function(lambda: parts.credential.expires_at or 0.0)
+    loop = asyncio.get_running_loop()
+    metrics.tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
 
 # --- Running -------------------------------------------------------------------------------------

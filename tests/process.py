@@ -59,6 +59,8 @@ class Process:
             time.sleep(0.02)
 
     def log_tail(self, lines: int = 40) -> str:
+        if not self._log.is_file():  # /dev/full has no end, and a pipe may never have a beginning
+            return f"({self._log} cannot be read)"
         text = self._log.read_text(encoding="utf-8", errors="replace")
         return "\n".join([f"--- end of {self._log} ---", *text.splitlines()[-lines:]])
 

@@ -149,10 +149,15 @@ class Serve:
         return float(lines[0].rsplit(" ", 1)[1])
 
     def get(
-        self, path: str, token: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        patience: float = 30,
     ) -> tuple[int, dict[str, Any]]:
-        """GET through the proxy; return the status and the JSON body."""
-        return self._ask("GET", path, None, token, headers or {})
+        """GET through the proxy, for at most ``patience`` seconds; return status and JSON body."""
+        return self._ask("GET", path, None, token, headers or {}, patience)
 
     def post(
         self, path: str, body: Mapping[str, Any], token: str | None = None
@@ -177,6 +182,7 @@ class Serve:
         body: bytes | None,
         token: str | None,
         headers: Mapping[str, str],
+        patience: float = 30,
     ) -> tuple[int, dict[str, Any]]:
         sent = dict(headers)
         if token is not None:
@@ -184,7 +190,7 @@ class Serve:
         request = urllib.request.Request(self.url + path, body, sent, method=method)
         tls = ssl.create_default_context(cafile=str(self.ca_file))
         try:
-            with urllib.request.urlopen(request, context=tls, timeout=30) as answer:
+            with urllib.request.urlopen(request, context=tls, timeout=patience) as answer:
                 return answer.status, json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or b"{}")

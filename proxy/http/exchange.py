@@ -188,6 +188,8 @@ class Exchange:
         )
         verify_outgoing(data, admission.identity)
         self.sent_at = time.perf_counter()
+        if head.has_body:
+            upstream.give_up_after(0)
         upstream.begin(self, data + self._framed(self._held))
         self._held = []
         if not self.request_done:
@@ -220,6 +222,7 @@ class Exchange:
         self._end()
 
     def timed_out(self) -> None:
+        self._service.pool.close_idle()
         self.refuse(UpstreamTimeout(f"no answer within {ANSWER_TIMEOUT:g} s"))
 
     def _framed(self, parts: list[bytes]) -> bytes:
@@ -370,7 +373,7 @@ class Exchange:
 
     def refuse(self, error: ProxyError) -> None:
         """Answer with ``error``; where an answer has begun, cut it instead of completing it."""
-        self.error = error
+        self.error = error.with_traceback(None)  # its frames hold this exchange
         self._abandon_upstream()
         if self.status:
             self.truncated = self._close = True

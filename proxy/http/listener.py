@@ -6,6 +6,9 @@ the API server does not keep up, or when there is nowhere yet to send a body: me
 by what the kernel had already handed over.
 
 A connection has one timer; what its expiry means depends on what the connection is waiting for.
+
+A TLS connection holds some 300 KiB, so here and in the other modules of this package nothing that
+has ended may be part of a reference cycle: the collector comes much too seldom for that.
 """
 
 from __future__ import annotations
@@ -138,11 +141,11 @@ class ClientConnection(asyncio.Protocol):
         "transport",
     )
 
+    timer: Timer
     transport: asyncio.Transport
 
     def __init__(self, listener: Listener, place: Place) -> None:
         self.loop = asyncio.get_running_loop()
-        self.timer = Timer(self.loop, self._timed_out)
         self.limits = listener.service.limits
         self.place = place
         self.address = place.address or "unix"
@@ -171,6 +174,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self.timer = Timer(self.loop, self._timed_out)
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         keep_alive(transport)
         self._listener.joined(self)
@@ -197,8 +201,9 @@ class ClientConnection(asyncio.Protocol):
         self._closing = True
         self.timer.cancel()
         self._listener.left(self)
-        if self._tunnel is not None:
-            self._tunnel.client_lost()
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            tunnel.client_lost()
         elif self.exchange is not None:
             self.exchange.client_lost()
 

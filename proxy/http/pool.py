@@ -1,5 +1,9 @@
 """Kept-alive connections to the API server: which may be used again, and how a new one is made.
 
+A peer can vanish without a word (its machine is off, a router has forgotten the connection). One
+connection that turns out to be dead so makes all idle ones suspect, and they are closed, lest
+request after request wait for one of them.
+
 Connections are not counted against a limit: each is in use by one client's request, and clients
 are limited where they arrive. The one last used is used next, so that the others can grow old
 and go. A connection is never older than ``MAX_AGE``, so that load balancers in front of the API
@@ -21,6 +25,8 @@ CONNECT_TIMEOUT: Final = 10.0  # seconds for the name, TCP and TLS together
 MAX_IDLE: Final = 60.0  # seconds; kube-apiserver closes idle connections after 90
 MAX_AGE: Final = 600.0  # seconds
 KEEP_ALIVE: Final = 30  # seconds between TCP keep-alive probes
+PROBES: Final = 3  # that may stay unanswered
+UNACKNOWLEDGED: Final = 30  # seconds that the API server's kernel may leave something so
 WRITE_BUFFER: Final = 256 * 1024  # bytes that may wait for a peer before the other side pauses
 
 
@@ -33,6 +39,8 @@ def keep_alive(transport: asyncio.BaseTransport) -> None:
     for option in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL"):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), KEEP_ALIVE)
+    if hasattr(socket, "TCP_KEEPCNT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
 
 
 def keep_last_words(transport: asyncio.BaseTransport) -> None:
@@ -105,6 +113,7 @@ class Pool:
         self.reachable = True
         keep_alive(transport)
         keep_last_words(transport)
+        connection.give_up_after(UNACKNOWLEDGED)
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
         connection.opened_at = self._loop.time()
         connection.tls = context
@@ -150,3 +159,5 @@ class Pool:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        if connection.vanished:
+            self.close_idle()

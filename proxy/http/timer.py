@@ -39,6 +39,7 @@ class Timer:
     def cancel(self) -> None:
         """Take the deadline away for good, so that nothing holds on to the owner."""
         self._deadline = inf
+        self._expired = _nobody
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -53,3 +54,7 @@ class Timer:
         else:
             self._deadline = inf
             self._expired()
+
+
+def _nobody() -> None:
+    """Stands where the owner was."""

@@ -7,6 +7,7 @@ answer to anything, so the connection is given up. What a response means is its 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol, cast
@@ -56,7 +57,8 @@ class UpstreamConnection(asyncio.Protocol):
     """A connection that is idle in the pool, or owned by one exchange.
 
     ``reused`` says that it has served an exchange before the present one; ``heard`` that a byte
-    of the present answer has come. ``opened_at`` and ``idle_since`` are loop times in seconds.
+    of the present answer has come; ``vanished`` that the connection was lost because nothing was
+    heard of the other machine any more. ``opened_at`` and ``idle_since`` are loop times in seconds.
     """
 
     __slots__ = (
@@ -77,6 +79,7 @@ class UpstreamConnection(asyncio.Protocol):
         "reused",
         "tls",
         "transport",
+        "vanished",
     )
 
     transport: asyncio.Transport
@@ -84,7 +87,7 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, on_lost: Callable[[UpstreamConnection], None]) -> None:
         self.owner: Owner | None = None
         self.opened_at = self.idle_since = 0.0
-        self.reused = self.heard = self.lost = False
+        self.reused = self.heard = self.lost = self.vanished = False
         self.tls: ssl.SSLContext | None = None  # that it was made with
         self._on_lost = on_lost
         self._buffer = b""  # of a head that is not complete yet
@@ -107,6 +110,17 @@ class UpstreamConnection(asyncio.Protocol):
         """Stop reading HTTP; from now on bytes go to ``tunnel`` as they come."""
         self.owner = None
         self._tunnel = tunnel
+        self.give_up_after(0)
+
+    def give_up_after(self, seconds: int) -> None:
+        """Take the API server for gone when its kernel acknowledges nothing for so long.
+
+        0 is the kernel's own idea, a quarter of an hour. It is for what may be more than the API
+        server wants to read now (a body, a tunnel): to the kernel that looks the same.
+        """
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1000)
 
     def release(self) -> bool:
         """Take the connection from its owner; return whether it may serve another exchange.
@@ -177,10 +191,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.lost = True
         if self._cut is not None:
             self._cut.cancel()
+        self.vanished = isinstance(exc, TimeoutError)
         self._on_lost(self)
         owner, self.owner = self.owner, None
-        if self._tunnel is not None:
-            self._tunnel.upstream_lost()
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            tunnel.upstream_lost()
         elif owner is not None:
             owner.upstream_lost(clean=self._clean and exc is None)
 

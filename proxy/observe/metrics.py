@@ -299,6 +299,7 @@ class Metrics:
         self.event_loop_lag_seconds = self._histogram(
             "event_loop_lag_seconds", "How late the event loop was for a timer.", _LAG_BUCKETS
         )
+        self.tasks = self._gauge("tasks", "Tasks of the event loop.")
         self.connections_open = self._gauge("connections_open", "Connections of clients.")
         self.connections = MirroredCounter(
             f"{PREFIX}_connections", "Connections that were accepted from clients.", self.registry

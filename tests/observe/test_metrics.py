@@ -39,7 +39,7 @@ WITHOUT_LABELS = {
     *("jwks_last_success_timestamp_seconds", "groups_dropped_total"),
     *("impersonation_forbidden_total", "credential_expiry_timestamp_seconds"),
     *("credential_reloads_total", "serving_certificate_expiry_timestamp_seconds"),
-    *("event_loop_lag_seconds", "connections_open", "connections_total"),
+    *("event_loop_lag_seconds", "tasks", "connections_open", "connections_total"),
     *("connections_limit", "user_streams_highest", "user_requests_highest"),
     *("deny_list_entries", "deny_file_failed", "denied_streams_ended_total"),
     "log_lines_dropped_total",

@@ -1,0 +1,129 @@
+"""What belonged to a connection is freed when it ends, and not when the collector comes round.
+
+A TLS connection holds some 300 KiB. The collector comes when enough objects were made, and a
+connection is few objects, so that a reference cycle through one would keep hundreds of megabytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from proxy.http.exchange import Exchange
+from proxy.http.listener import ClientConnection
+from proxy.http.tunnel import Tunnel
+from proxy.http.upstream import UpstreamConnection
+from tests.http.conftest import Proxy
+from tests.http.test_tunnel import EXEC, SWITCH
+from tests.wire import PATIENCE, Client
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+KINDS = (ClientConnection, Exchange, Tunnel, UpstreamConnection)
+
+
+async def _answered(proxy: Proxy) -> None:
+    client, api = await proxy.asked(GET)
+    api.send(OK)
+    assert (await client.answer()).status == 200
+    await client.close()
+    await api.close()
+
+
+async def _refused(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await client.answer()).status == 401
+    await client.close()
+
+
+async def _unreadable(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(b"nonsense\r\n\r\n")
+    assert (await client.answer()).status == 400
+    await client.close()
+
+
+async def _without_a_handshake(proxy: Proxy) -> None:
+    client = await Client.connect(proxy.port, None)
+    client.send(b"no handshake")
+    await client.read_to_end()  # an alert, or nothing
+    await client.close()
+
+
+async def _left_by_the_client(proxy: Proxy) -> None:
+    client, api = await proxy.asked(GET)
+    await client.gone()
+    assert await api.ended()
+
+
+async def _lost_by_the_api_server(proxy: Proxy) -> None:
+    client, api = await proxy.asked(GET)
+    await api.gone()
+    assert (await client.answer()).status == 502
+    await client.close()
+
+
+async def _cut_in_the_middle(proxy: Proxy) -> None:
+    client, api = await proxy.asked(GET)
+    api.send(OK[:-1])
+    await client.read_head()
+    await api.gone()
+    await client.read_to_end()
+
+
+async def _tunnel_left_by_the_client(proxy: Proxy) -> None:
+    client, api = await proxy.asked(EXEC)
+    api.send(SWITCH)
+    await client.read_head()
+    await client.gone()
+    assert await api.ended()
+
+
+async def _tunnel_left_by_the_api_server(proxy: Proxy) -> None:
+    client, api = await proxy.asked(EXEC)
+    api.send(SWITCH)
+    await client.read_head()
+    await api.close()
+    assert await client.ended()
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize(
+    "end",
+    [
+        _answered,
+        _refused,
+        _unreadable,
+        _without_a_handshake,
+        _left_by_the_client,
+        _lost_by_the_api_server,
+        _cut_in_the_middle,
+        _tunnel_left_by_the_client,
+        _tunnel_left_by_the_api_server,
+    ],
+)
+async def test_nothing_is_left_of_a_connection_that_has_ended(
+    proxy: Proxy, end: Callable[[Proxy], Awaitable[None]]
+) -> None:
+    await end(proxy)
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while proxy.listener.places.taken or proxy.pool.idle or proxy.pool.active:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.001)
+    proxy.seen.exchanges.clear()
+    proxy.seen.errors.clear()
+    await asyncio.sleep(0)
+    left = [type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, KINDS)]
+    assert left == []
