@@ -304,6 +304,30 @@ class CredentialRejected(CredentialError):
     message = "The API server did not accept the proxy's own credential."
 
 
+class CredentialWithheld(ProxyError):
+    """There is a credential, and it would be dangerous to use it for anybody."""
+
+    code = 503
+    reason = "ServiceUnavailable"
+    retry_after = 30
+
+
+class ServiceAccountPrivileged(CredentialWithheld):
+    label = "service_account_privileged"
+    message = (
+        "The proxy does not use its service account, which may do everything in the cluster. An "
+        "administrator must take rights away from it."
+    )
+
+
+class ImpersonationBroken(CredentialWithheld):
+    label = "impersonation_broken"
+    message = (
+        "The proxy does not forward requests: the API server sees another user than the one it "
+        "is told. An administrator must look at what stands between them."
+    )
+
+
 class UpstreamError(ProxyError):
     """The API server did not give an answer that can be passed on."""
 

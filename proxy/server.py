@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +56,8 @@ from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.observe.requests import RequestObserver
 from proxy.sockets import RESERVED, affordable_connections, listen_at, listen_at_path
+from proxy.reviews.client import Reviewer
+from proxy.reviews.self_check import SelfCheck, WithheldCredential
 from proxy.version import installed_version
 
 HOUSEKEEPING: Final = 1.0  # seconds between two rounds
@@ -107,9 +110,15 @@ async def _run(config: Config, writer: LogWriter) -> int:
             tls=credential.ssl_context,
         )
         authenticator = Authenticator([_trusted_issuer(config, source)])
+        policy = _policy(config)
+        ourselves = Reviewer(upstream, credential, metrics.reviewed)
+        stack.push_async_callback(ourselves.close)
+        check = SelfCheck(
+            ourselves, policy, allow_privileged=config.allow_privileged_service_account
+        )
         service = Service(
-            gate=Gate(authenticator, cache, _policy(config), metrics, config.max_token_bytes),
-            credential=credential,
+            gate=Gate(authenticator, cache, policy, metrics, config.max_token_bytes),
+            credential=WithheldCredential(credential, check),
             pool=pool,
             authority=upstream.authority,
             headers=RequestHeaders(config.pass_header),
@@ -123,7 +132,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
         if denial is not None:
             denial.on_change = listener.end_denied
             await stack.enter_async_context(_background("deny-file", denial.run(), stop))
-        parts = _Parts(service, listener, pool, credential, source, cache, denial)
+        parts = _Parts(service, listener, pool, credential, source, cache, denial, check)
         _show(metrics, parts)
 
         await stack.enter_async_context(_admin(config, metrics, parts))
@@ -134,6 +143,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
         for name, work in {
             "keys": source.run(),
             "housekeeping": _keep_house(pool, certificate),
+            "self check": check.run(),
             "lag": watch_lag(metrics.event_loop_lag_seconds.observe),
         }.items():
             await stack.enter_async_context(_background(name, work, stop))
@@ -159,6 +169,7 @@ class _Parts:
     source: Issuer | JWKSFile
     cache: TokenCache[Admission]
     denial: DenyFile | None
+    check: SelfCheck
 
 
 # --- Building ------------------------------------------------------------------------------------
@@ -296,6 +307,8 @@ def _show(metrics: Metrics, parts: _Parts) -> None:
     metrics.jwks_last_success.set_function(lambda: parts.source.last_success)
     metrics.jwks_keys.set_function(lambda: len(keys.keys) if (keys := parts.source.keys) else 0)
     metrics.credential_reloads.set_function(lambda: parts.credential.changes)
+    for finding, gauge in metrics.own_privileges.items():
+        gauge.set_function(partial(parts.check.found, finding))
     metrics.credential_expiry.set_function(lambda: parts.credential.expires_at or 0.0)
 
 
@@ -311,8 +324,12 @@ async def _admin(config: Config, metrics: Metrics, parts: _Parts) -> AsyncIterat
         Check("issuer-keys", lambda: parts.source.keys is not None),
         Check("credential", credential_usable),
         Check("not-draining", lambda: not parts.listener.draining),
+        Check("account-not-privileged", lambda: parts.check.unprivileged),
+        Check("impersonation", lambda: not parts.check.found("seen_as_somebody_else")),
         Check("issuer", lambda: parts.source.healthy, required=False),
         Check("upstream", lambda: parts.pool.reachable, required=False),
+        Check("own-privileges", lambda: parts.check.modest, required=False),
+        Check("own-privileges-known", lambda: parts.check.known, required=False),
     ]
     if (denial := parts.denial) is not None:
         checks.append(Check("deny-file", lambda: denial.healthy, required=False))

@@ -251,6 +251,14 @@ class Config:
         "there; instead of all --upstream settings.",
         words="none",
     )
+    allow_privileged_service_account: bool = one(
+        UPSTREAM,
+        "",
+        "false",
+        values.switch,
+        "Serve although this proxy's own account may do everything in the cluster; otherwise it "
+        "is then not ready and forwards nothing.",
+    )
     pass_header: tuple[str, ...] = many(
         UPSTREAM,
         "NAME",
