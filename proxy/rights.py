@@ -8,7 +8,7 @@ Source of the defaults: k8s.io/kubernetes plugin/pkg/auth/authorizer/rbac/bootst
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,6 +49,13 @@ ALLOW_IMPERSONATION: Final = (
     Rule(("create",), (AUTHORIZATION,), ("subjectaccessreviews",)),
     Rule(("impersonate",), (AUTHENTICATION,), (f"userextras/{ORIGINAL_USER}",)),
 )
+
+
+# What a setting needs beside impersonation, by its flag.
+SETTINGS: Final[Mapping[str, tuple[Rule, ...]]] = {
+    "--token-passthrough": TOKEN_PASSTHROUGH,
+    "--allow-impersonation": ALLOW_IMPERSONATION,
+}
 
 # What every service account has: system:basic-user, system:discovery, system:public-info-viewer,
 # and system:service-account-issuer-discovery.

@@ -36,11 +36,15 @@ class ScriptedReviews(ScriptedServer):
         self.tokens: dict[str, dict[str, Any]] = {}
         self.audiences: list[str] = []  # of every token
         self.sees: dict[str, str] = {}  # somebody else than is asserted
+        self.moved = ""  # another path, to which every review is redirected
         self.instead: dict[str, tuple[HTTPStatus, dict[str, Any]]] = {}  # by kind
 
     def answer(self, request: Request, reply: Reply) -> None:
         if request.method != "POST" or not request.path.endswith("reviews"):
             reply.document({name: ", ".join(request.values(name)) for name, _ in request.fields})
+            return
+        if self.moved and request.path != self.moved:
+            reply.redirect(self.moved)
             return
         asked = request.json()
         if asked["kind"] in self.instead:

@@ -9,6 +9,8 @@ once for each cause and kind, and again now and then.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hmac
 import logging
 import ssl
 import time
@@ -18,7 +20,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 
 from proxy.bounded import read_bounded
-from proxy.credentials.credential import Credential
+from proxy.credentials.credential import Credential, authorization
 from proxy.credentials.endpoint import Upstream
 from proxy.errors import CredentialUnavailable
 from proxy.reviews import documents
@@ -66,7 +68,9 @@ class Reviewer:
         await self._session.close()
 
     async def token(self, token: bytes, audiences: Sequence[str] = ()) -> TokenStatus | Unknown:
-        """Ask whose token it is; an answer for none of ``audiences`` is nobody's."""
+        """Ask whose token it is; ours is nobody's, and so is one for none of ``audiences``."""
+        if self._is_ours(token):
+            return TokenStatus(None)
         review = documents.token_review(token, audiences)
         answer = await self._put(review, documents.token_status)
         if isinstance(answer, Unknown) or not audiences or set(audiences) & set(answer.audiences):
@@ -89,6 +93,12 @@ class Reviewer:
     async def may(self, user: UserInfo, question: Question) -> Access | Unknown:
         """Ask whether ``user`` may; ``user`` must be all that the API server would see of them."""
         return await self._put(documents.subject_access_review(user, question), documents.access)
+
+    def _is_ours(self, token: bytes) -> bool:
+        with contextlib.suppress(CredentialUnavailable):
+            ours = self._credential.header(time.time()) or b""
+            return hmac.compare_digest(ours, authorization(token))
+        return False
 
     async def _put(
         self, review: Review, status_of: Callable[[Any], T], headers: Sequence[Header] = ()

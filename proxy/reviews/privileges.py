@@ -10,7 +10,7 @@ says otherwise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final, Literal, get_args
 
 from proxy.errors import (
@@ -145,7 +145,8 @@ def canary(rules: Sequence[Rules | Unknown], policy: Policy) -> Impersonation:
             return impersonate(UserInfo(name), policy)
         except IdentityError:
             continue
-    return impersonate(UserInfo(CANARY), policy)
+    # Ours is no name out of a token, so no prefix is reserved for it.
+    return impersonate(UserInfo(CANARY), replace(policy, reserved_prefixes=()))
 
 
 def beyond(rule: Rule, needed: Iterable[Rule]) -> bool:

@@ -36,7 +36,8 @@ CLOSED_SETS = {
         *("SelfSubjectAccessReview", "SelfSubjectRulesReview"),
     },
     "identity_refusals_total": {
-        *("impersonation_not_allowed", "username_malformed", "username_reserved"),
+        *("impersonation_not_allowed", "impersonation_denied"),
+        *("username_malformed", "username_reserved"),
         *("group_malformed", "group_reserved", "too_many_groups"),
     },
     "connections_limited_total": {"total", "address", "handshake", "idle", "stalled"},

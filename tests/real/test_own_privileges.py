@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -10,41 +9,25 @@ from pathlib import Path
 import pytest
 
 from proxy.reviews.privileges import CANARY
-from tests.issuer import CLIENT_ID, jwks_document, rsa_key, tsidp_claims
+from proxy.rights import Rule
 from tests.real.cluster import Cluster
+from tests.real.granting import OWN_GROUP, account, proxy_with, role, user_token
 from tests.serving import Serve
 
-ISSUER = "https://idp.tail1234.ts.net"
-OWN_GROUP = "headlamp-auth-proxy:authenticated"
 ALICE = "alice@example.com"
-
-Rule = dict[str, list[str]]
 Started = Callable[..., AbstractContextManager[Serve]]
 
-IMPERSONATION: list[Rule] = [
-    {
-        "apiGroups": [""],
-        "resources": ["users"],
-        "verbs": ["impersonate"],
-        "resourceNames": [CANARY, ALICE],
-    },
-    {
-        "apiGroups": [""],
-        "resources": ["groups"],
-        "verbs": ["impersonate"],
-        "resourceNames": [OWN_GROUP],
-    },
-]
-CONSTRAINED: list[Rule] = [
-    {
-        "apiGroups": ["authentication.k8s.io"],
-        "resources": ["users", "groups"],
-        "verbs": ["impersonate:user-info"],
-    },
-    {"apiGroups": ["*"], "resources": ["*"], "verbs": ["impersonate-on:user-info:create"]},
-]
-SECRETS: Rule = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]}
-ALL: Rule = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
+IMPERSONATION = (
+    Rule(("impersonate",), ("",), ("users",), (CANARY, ALICE)),
+    Rule(("impersonate",), ("",), ("groups",), (OWN_GROUP,)),
+)
+CONSTRAINED = (
+    Rule(("impersonate:user-info",), ("authentication.k8s.io",), ("users", "groups")),
+    Rule(("impersonate-on:user-info:create",), ("*",), ("*",)),
+)
+EVERYBODY = Rule(("impersonate",), ("",), ("users", "groups"))
+SECRETS = Rule(("get", "list"), ("",), ("secrets",))
+EVERYTHING = Rule(("*",), ("*",), ("*",))
 
 
 @pytest.fixture
@@ -52,23 +35,8 @@ def started(cluster: Cluster, namespace: str, tmp_path: Path) -> Started:
     """Start a proxy whose account has these rules, and wait for its first verdict."""
 
     @contextmanager
-    def start(rules: list[Rule], *flags: str) -> Iterator[Serve]:
-        cluster.kubectl("create", "serviceaccount", "proxy", f"-n{namespace}")
-        cluster.apply(_role(namespace, rules))
-        token_file = tmp_path / "token"
-        token_file.write_text(cluster.service_account_token(namespace, "proxy"))
-        jwks = tmp_path / "jwks.json"
-        jwks.write_bytes(jwks_document(rsa_key()))
-        with Serve(
-            tmp_path,
-            f"--oidc-issuer-url={ISSUER}",
-            f"--oidc-client-id={CLIENT_ID}",
-            f"--oidc-jwks-file={jwks}",
-            f"--upstream={cluster.url}",
-            f"--upstream-ca-file={cluster.ca_file}",
-            f"--upstream-token-file={token_file}",
-            *flags,
-        ) as serve:
+    def start(*rules: Rule, flags: tuple[str, ...] = ()) -> Iterator[Serve]:
+        with proxy_with(cluster, namespace, tmp_path, *rules, flags=flags) as serve:
             asked = 'reviews_total{kind="SelfSubjectReview",result="'
             serve.wait_until(
                 lambda: serve.metric(f'{asked}answered"') + serve.metric(f'{asked}unknown"') >= 2,
@@ -77,27 +45,6 @@ def started(cluster: Cluster, namespace: str, tmp_path: Path) -> Started:
             yield serve
 
     return start
-
-
-def _role(namespace: str, rules: list[Rule]) -> str:
-    role = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": namespace},
-        "rules": rules,
-    }
-    binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": namespace},
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "ClusterRole",
-            "name": namespace,
-        },
-        "subjects": [{"kind": "ServiceAccount", "name": "proxy", "namespace": namespace}],
-    }
-    return f"{json.dumps(role)}\n---\n{json.dumps(binding)}"
 
 
 def found(serve: Serve) -> set[str]:
@@ -109,15 +56,15 @@ def found(serve: Serve) -> set[str]:
 
 
 def ask(serve: Serve) -> tuple[int, str]:
-    status, body = serve.get("/version", rsa_key().token(tsidp_claims(ISSUER, email=ALICE)))
+    status, body = serve.get("/version", user_token(ALICE))
     return status, body.get("details", {}).get("causes", [{}])[0].get("reason", "")
 
 
-@pytest.mark.parametrize("rules", [IMPERSONATION, [*CONSTRAINED]], ids=["named", "constrained"])
+@pytest.mark.parametrize("rules", [IMPERSONATION, CONSTRAINED], ids=["named", "constrained"])
 def test_an_account_for_impersonation_alone_is_as_it_should_be(
-    started: Started, cluster: Cluster, rules: list[Rule]
+    started: Started, cluster: Cluster, rules: tuple[Rule, ...]
 ) -> None:
-    with started(rules) as serve:
+    with started(*rules) as serve:
         serve.wait_ready()
         verbose = serve.probe("/readyz?verbose")[1]
         assert found(serve) == set(), serve.logged()
@@ -130,7 +77,7 @@ def test_an_account_for_impersonation_alone_is_as_it_should_be(
 
 
 def test_a_right_too_many_is_a_failed_line_and_a_metric(started: Started) -> None:
-    with started([*IMPERSONATION, SECRETS]) as serve:
+    with started(*IMPERSONATION, SECRETS) as serve:
         serve.wait_until(lambda: found(serve) == {"beyond_impersonation"}, "found")
         status, verbose = serve.probe("/readyz?verbose")
         assert status == 200
@@ -143,8 +90,7 @@ def test_a_right_too_many_is_a_failed_line_and_a_metric(started: Started) -> Non
 
 
 def test_impersonation_of_everybody_is_found(started: Started) -> None:
-    rule: Rule = {"apiGroups": [""], "resources": ["users", "groups"], "verbs": ["impersonate"]}
-    with started([rule]) as serve:
+    with started(EVERYBODY) as serve:
         serve.wait_until(lambda: found(serve) == {"unrestricted_impersonation"}, "found")
         assert "failed" not in serve.probe("/readyz?verbose")[1]
 
@@ -152,20 +98,20 @@ def test_impersonation_of_everybody_is_found(started: Started) -> None:
 def test_an_account_that_may_do_everything_serves_nobody_until_that_is_mended(
     started: Started, cluster: Cluster, namespace: str
 ) -> None:
-    with started([ALL]) as serve:
+    with started(EVERYTHING) as serve:
         serve.wait_until(lambda: found(serve) == {"everything"}, "found")
         status, verbose = serve.probe("/readyz?verbose")
         assert status == 503
         assert "[-]account-not-privileged failed" in verbose
         assert "[-]own-privileges failed" in verbose
         assert ask(serve) == (503, "service_account_privileged")
-        cluster.apply(_role(namespace, IMPERSONATION))
+        cluster.apply(role(namespace, *IMPERSONATION, subject=account(namespace)))
         serve.wait_until(lambda: serve.probe("/readyz")[0] == 200, "ready")
         assert ask(serve)[0] == 200
 
 
 def test_unless_that_is_what_was_asked_for(started: Started) -> None:
-    with started([ALL], "--allow-privileged-service-account") as serve:
+    with started(EVERYTHING, flags=("--allow-privileged-service-account",)) as serve:
         serve.wait_until(lambda: found(serve) == {"everything"}, "found")
         status, verbose = serve.probe("/readyz?verbose")
         assert status == 200
@@ -174,7 +120,7 @@ def test_unless_that_is_what_was_asked_for(started: Started) -> None:
 
 
 def test_an_account_that_may_not_impersonate_is_unknown(started: Started) -> None:
-    with started([]) as serve:
+    with started() as serve:
         serve.wait_until(lambda: found(serve) == {"unknown"}, "found")
         status, verbose = serve.probe("/readyz?verbose")
         assert status == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from http import HTTPStatus
@@ -10,14 +11,17 @@ from pathlib import Path
 import pytest
 
 from proxy.credentials.credential import Credential, from_files
-from proxy.credentials.endpoint import Upstream, parse_upstream
+from proxy.credentials.endpoint import Upstream as Endpoint
+from proxy.credentials.endpoint import parse_upstream
 from proxy.reviews import client
 from proxy.reviews.client import Reviewer
 from proxy.reviews.documents import Access, Question, TokenStatus, Unknown
 from proxy.userinfo import UserInfo
+from tests.conftest import Tls
 from tests.process import free_port
 from tests.reviews.conftest import OWN_TOKEN, Told
 from tests.scripted_reviews import OURSELVES, ScriptedReviews
+from tests.wire import Upstream
 
 
 def rewrite(path: Path, content: str) -> None:
@@ -115,12 +119,14 @@ async def test_an_answer_that_is_too_large_is_unknown(
 async def test_a_redirect_is_no_answer_and_is_not_followed(
     api: ScriptedReviews, reviewer: Reviewer
 ) -> None:
-    api.instead["SelfSubjectReview"] = HTTPStatus.TEMPORARY_REDIRECT, {}
-    assert isinstance(await reviewer.who_am_i(), Unknown)
+    api.moved = "/elsewhere/selfsubjectreviews"
+    answer = await reviewer.who_am_i()
+    assert isinstance(answer, Unknown)
+    assert "status 307" in answer.why
     assert len(api.requests) == 1
 
 
-async def asked(upstream: Upstream, credential: Credential, told: Told) -> Unknown:
+async def asked(upstream: Endpoint, credential: Credential, told: Told) -> Unknown:
     reviewer = Reviewer(upstream, credential, lambda kind, result, _: told.append((kind, result)))
     try:
         answer = await reviewer.who_am_i()
@@ -157,6 +163,28 @@ async def asked_for_another_name(api: ScriptedReviews, credential: Credential) -
     upstream = parse_upstream(api.url, server_name="another.example")
     answer = await asked(upstream, credential, [])
     assert "certificate is refused" in answer.why
+
+
+async def test_only_so_many_are_under_way_and_the_others_wait(
+    tls: Tls, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "CONCURRENT", 2)
+    async with Upstream.run(tls.server) as upstream:
+        reviewer = Reviewer(
+            parse_upstream(f"https://127.0.0.1:{upstream.port}"),
+            from_files(token_file, tls.ca_file),
+            lambda *_: None,
+        )
+        asking = [asyncio.create_task(reviewer.who_am_i()) for _ in range(5)]
+        for _ in range(2):
+            await (await upstream.connection()).read_head()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await upstream.connections.get()
+        for task in asking:
+            task.cancel()
+        await asyncio.wait(asking)
+        await reviewer.close()
 
 
 async def test_a_failure_is_logged_once_and_so_is_its_end(

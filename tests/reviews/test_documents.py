@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.reviews import documents
 from proxy.reviews.documents import Access, Question, Review, Rules, TokenStatus, Unknown
@@ -20,6 +22,13 @@ TOKEN = documents.token_review(b"t", ())
 
 USER = {"username": "bob", "uid": "7", "groups": ["a", "b"], "extra": {"k": ["v", "w"]}}
 BOB = UserInfo("bob", "7", ("a", "b"), {"k": ("v", "w")})
+
+
+MEMBERS = [
+    *("allowed", "denied", "evaluationError", "authenticated", "user", "userInfo", "username"),
+    *("uid", "groups", "extra", "audiences", "resourceRules", "nonResourceRules", "incomplete"),
+    *("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs"),
+]
 
 
 def answered(review: Review, status: object, code: int = 201) -> tuple[int, bytes]:
@@ -192,3 +201,22 @@ def test_what_the_api_server_says_is_cut_before_it_is_logged() -> None:
     answer = documents.read(500, body, ACCESS, documents.access)
     assert isinstance(answer, Unknown)
     assert len(answer.why) < 500
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(MEMBERS) | st.text(), inner),
+)
+
+
+@settings(max_examples=50)
+@given(anything, st.sampled_from([ACCESS, SUBJECT, TOKEN, RULES]))
+def test_no_answer_whatever_it_is_breaks_anything(status: object, review: Review) -> None:
+    for reader in (documents.access, documents.subject, documents.token_status, documents.rules):
+        answer = documents.read(*answered(review, status), review, reader)
+        assert isinstance(answer, Access | UserInfo | TokenStatus | Rules | Unknown)
+
+
+@given(st.binary(), st.integers(200, 599))
+def test_nor_do_bytes(body: bytes, code: int) -> None:
+    assert isinstance(documents.read(code, body, ACCESS, documents.access), Unknown)

@@ -221,3 +221,8 @@ USERS = ("",), ("users",)
 def test_the_canary_is_somebody_whom_we_may_impersonate(rules: list[Rule], name: str) -> None:
     chosen = canary([Unknown("away"), Rules(tuple(rules), complete=True)], POLICY)
     assert (chosen.username, chosen.groups) == (name, (OWN,))
+
+
+def test_there_is_a_canary_even_where_its_name_is_reserved() -> None:
+    policy = Policy(OWN, reserved_prefixes=("headlamp",))
+    assert canary([], policy).username == CANARY
