@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,12 @@ def test_a_right_too_many_is_a_failed_line_and_a_metric(started: Started) -> Non
         assert status == 200
         assert "[-]own-privileges failed" in verbose
         assert ask(serve)[0] == 200
-        (line,) = [x for x in serve.logged() if "beyond_impersonation" in x]
+
+        def warnings() -> list[dict[str, Any]]:
+            return [x for x in serve.logged() if "beyond_impersonation" in x]
+
+        serve.wait_until(lambda: bool(warnings()), "logged")
+        (line,) = warnings()
         assert line["level"] == "warning"
         assert "list secrets" in line["beyond_impersonation"]
         assert "get, list on secrets" in line["beyond_impersonation"]
