@@ -188,9 +188,16 @@ def verify_outgoing(head: bytes, identity: Impersonation) -> None:
         or lower.count(b"\r\nimpersonate") != ours
         or lower.count(b"\r\nimpersonate-group: ") != groups
         or not groups
-        or lower.count(b"\r\nauthorization") > 1
-        or lower.count(b"\r\ncontent-length:") + lower.count(b"\r\ntransfer-encoding:") > 1
-        or not lower.count(b"\r") == lower.count(b"\n") == lower.count(b"\r\n")
-        or head.find(b"\r\n\r\n") != len(head) - 4
+        or not is_one_head(lower)
     ):
         raise Internal("[unexpected] the outgoing head does not carry exactly one identity")
+
+
+def is_one_head(lower: bytes) -> bool:
+    """Say whether a head, in lower case, is one head to whoever reads it, whoever speaks in it."""
+    return (
+        lower.count(b"\r\nauthorization") <= 1
+        and lower.count(b"\r\ncontent-length:") + lower.count(b"\r\ntransfer-encoding:") <= 1
+        and lower.count(b"\r") == lower.count(b"\n") == lower.count(b"\r\n")
+        and lower.find(b"\r\n\r\n") == len(lower) - 4
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from proxy.errors import Internal
-from proxy.impersonation import Impersonation, verify_outgoing
+from proxy.impersonation import Impersonation, is_one_head, verify_outgoing
 
 
 @dataclass(slots=True)  # not frozen: one is made for each request, and frozen ones cost twice that
@@ -54,7 +54,7 @@ class PassedThrough:
             or lower.count(b"\r\nauthorization") != 1
             or b"\r\nimpersonate" in lower
             or b"\r\nx-remote-" in lower
-            or head.find(b"\r\n\r\n") != len(head) - 4
+            or not is_one_head(lower)
         ):
             raise Internal("[unexpected] the outgoing head does not carry the client's token alone")
 

@@ -23,6 +23,11 @@ ACCEPT = b"Accept: */*"
         pytest.param(GOOD.replace(ACCEPT, b"Impersonate-User: root"), id="an identity"),
         pytest.param(GOOD.replace(ACCEPT, b"impersonate_group: a"), id="an underscore"),
         pytest.param(GOOD.replace(ACCEPT, b"X-Remote-User: root"), id="a front proxy's"),
+        pytest.param(GOOD.replace(ACCEPT, b"Accept: a\nImpersonate-User: b"), id="a bare LF"),
+        pytest.param(
+            GOOD.replace(ACCEPT, b"Content-Length: 1\r\nTransfer-Encoding: chunked"),
+            id="two lengths",
+        ),
         pytest.param(GOOD + b"GET / HTTP/1.1\r\n\r\n", id="a second head"),
         pytest.param(GOOD[:-2], id="no end"),
     ],
