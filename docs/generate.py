@@ -17,6 +17,7 @@ from typing import Final
 from proxy.config.usage import flags_markdown
 from proxy.errors import every_error
 from proxy.observe.metrics_markdown import metrics_markdown
+from proxy.rights import SETTINGS as RIGHTS
 
 ROOT: Final = Path(__file__).parents[1]
 FILES: Final = ("README.md", "docs/configuration.md", "docs/errors.md", "docs/metrics.md")
@@ -29,10 +30,23 @@ def errors_markdown() -> str:
     return "\n".join(rows)
 
 
+def rights_markdown() -> str:
+    rows = ["| setting | verb | resource | API group |", "|---|---|---|---|"]
+    rows += [
+        f"| `{setting}` | {', '.join(rule.verbs)} | `{resource}` | `{group}` |"
+        for setting, rules in RIGHTS.items()
+        for rule in rules
+        for group in rule.groups
+        for resource in rule.resources
+    ]
+    return "\n".join(rows)
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "errors": errors_markdown,
     "flags": flags_markdown,
     "metrics": metrics_markdown,
+    "rights": rights_markdown,
 }
 
 

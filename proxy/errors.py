@@ -80,6 +80,20 @@ class MultipleCredentials(RequestError):
     message = "The request carries more than one credential; send exactly one bearer token."
 
 
+class ImpersonationMalformed(RequestError):
+    label = "impersonation_malformed"
+    message = (
+        "The impersonation headers do not name one identity: there must be one user, at most one "
+        "uid, and no name that is empty, has a blank at an end or holds a control character."
+    )
+
+
+class TooManyImpersonated(RequestError):
+    code = 431
+    label = "too_many_impersonated"
+    message = "The request has too many impersonation headers; ask for fewer groups and extras."
+
+
 class MethodNotAllowed(RequestError):
     code = 405
     reason = "MethodNotAllowed"
@@ -132,6 +146,14 @@ class TokenMalformed(AuthenticationError):
 class IssuerUnknown(AuthenticationError):
     label = "issuer_unknown"
     message = "The token was issued by an identity provider that is not trusted here."
+
+
+class TokenUnknown(AuthenticationError):
+    label = "token_unknown"
+    message = (
+        "Neither an identity provider that is trusted here nor the API server knows this token. "
+        "Sign in again."
+    )
 
 
 class AudienceMismatch(AuthenticationError):
@@ -195,6 +217,14 @@ class KeysUnavailable(ProxyError):
     retry_after = 5
 
 
+class TokenReviewUnavailable(ProxyError):
+    code = 503
+    reason = "ServiceUnavailable"
+    label = "token_review_unavailable"
+    message = "The API server did not say whose token this is. Try again in a moment."
+    retry_after = 5
+
+
 # --- Identity: what may be asserted upstream -----------------------------------------------------
 
 
@@ -208,6 +238,14 @@ class IdentityError(ProxyError):
 class ImpersonationNotAllowed(IdentityError):
     label = "impersonation_not_allowed"
     message = "Impersonation headers are not accepted here; leave out --as and --as-group."
+
+
+class ImpersonationDenied(IdentityError):
+    label = "impersonation_denied"
+    message = (
+        "You may not impersonate that user, or one of these groups, uids or extras: it needs the "
+        "verb 'impersonate' on each."
+    )
 
 
 class UsernameMalformed(IdentityError):
@@ -238,6 +276,14 @@ class GroupReserved(IdentityError):
 class TooManyGroups(IdentityError):
     label = "too_many_groups"
     message = "The token carries too many groups."
+
+
+class AccessReviewUnavailable(ProxyError):
+    code = 503
+    reason = "ServiceUnavailable"
+    label = "access_review_unavailable"
+    message = "The API server did not say whether you may impersonate. Try again in a moment."
+    retry_after = 5
 
 
 class Denied(ProxyError):
@@ -302,6 +348,30 @@ class CredentialUnavailable(CredentialError):
 class CredentialRejected(CredentialError):
     label = "credential_rejected"
     message = "The API server did not accept the proxy's own credential."
+
+
+class CredentialWithheld(ProxyError):
+    """There is a credential, and it would be dangerous to use it for anybody."""
+
+    code = 503
+    reason = "ServiceUnavailable"
+    retry_after = 30
+
+
+class ServiceAccountPrivileged(CredentialWithheld):
+    label = "service_account_privileged"
+    message = (
+        "The proxy does not use its service account, which may do everything in the cluster. An "
+        "administrator must take rights away from it."
+    )
+
+
+class ImpersonationBroken(CredentialWithheld):
+    label = "impersonation_broken"
+    message = (
+        "The proxy does not forward requests: the API server sees another user than the one it "
+        "is told. An administrator must look at what stands between them."
+    )
 
 
 class UpstreamError(ProxyError):

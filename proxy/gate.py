@@ -51,12 +51,15 @@ class Gate:
         policy: Policy,
         observer: GateObserver,
         max_token_bytes: int = MAX_TOKEN_BYTES,
+        *,
+        may_impersonate: bool = False,
     ) -> None:
         self._authenticator = authenticator
         self._cache = cache
         self._policy = policy
         self._observer = observer
         self._max_token_bytes = max_token_bytes
+        self._may_impersonate = may_impersonate  # somebody else decides about such requests
 
     def admit(self, head: RequestHead, now: float) -> Admission | Awaitable[Admission]:
         """Return the identity for a request, at once unless a key must be fetched first.
@@ -79,7 +82,7 @@ class Gate:
             finally:
                 self._observer.token_validated(time.perf_counter() - began)
             admission = self._asserted(head, authenticated, key, now)
-        elif head.impersonates:
+        elif head.impersonates and not self._may_impersonate:
             raise ImpersonationNotAllowed
         return admission.with_protocols(credential.protocols)
 
@@ -99,7 +102,7 @@ class Gate:
         self, head: RequestHead, authenticated: Authenticated, key: bytes, now: float
     ) -> Admission:
         """Pass a user who is new here by the guard, and remember the outcome."""
-        if head.impersonates:
+        if head.impersonates and not self._may_impersonate:
             raise ImpersonationNotAllowed
         user = authenticated.user
         identity = impersonate(user, self._policy)

@@ -15,6 +15,7 @@ in RBAC, ``system:kube-controller-manager`` would pass, constrained impersonatio
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -23,12 +24,15 @@ from typing import Final
 from proxy.errors import (
     GroupMalformed,
     GroupReserved,
+    ImpersonationDenied,
+    ImpersonationMalformed,
     Internal,
     TooManyGroups,
     UsernameMalformed,
     UsernameReserved,
 )
 from proxy.limits import MAX_GROUPS
+from proxy.rights import ORIGINAL_USER
 from proxy.userinfo import UserInfo
 
 RESERVED_PREFIXES: Final = ("system:", "kubeadm:", "eks:", "aks:")
@@ -53,12 +57,14 @@ class Impersonation:
     """An identity that may be asserted, with its header lines ready to write.
 
     ``groups`` includes our own; ``dropped`` counts groups that no ``groups_allow`` glob matches.
+    ``original`` is the user who asked to be somebody else, empty where nobody did.
     """
 
     username: str
     groups: tuple[str, ...]
     header: bytes
     dropped: int
+    original: str = ""
 
 
 def impersonate(user: UserInfo, policy: Policy) -> Impersonation:
@@ -73,6 +79,47 @@ def impersonate(user: UserInfo, policy: Policy) -> Impersonation:
     lines = [f"Impersonate-User: {user.username}\r\n"]
     lines += [f"Impersonate-Group: {group}\r\n" for group in sent]
     return Impersonation(user.username, sent, "".join(lines).encode(), dropped)
+
+
+def impersonate_requested(user: UserInfo, original: Impersonation, policy: Policy) -> Impersonation:
+    """Return the identity to assert for ``user``, whom ``original`` has asked to be.
+
+    Whether that is allowed is for the API server to say, so reserved names are not judged here, and
+    nothing is dropped; but ``system:masters`` never passes, because it is above RBAC. Raises
+    ImpersonationMalformed or ImpersonationDenied, or returns whole.
+    """
+    names = [
+        user.username,
+        *user.groups,
+        *user.extra,
+        *(v for vs in user.extra.values() for v in vs),
+    ]
+    for name in [*names, user.uid] if user.uid else names:
+        if problem := _malformed(name):
+            raise ImpersonationMalformed(f"{name!a} {problem}")
+    if NEVER_ALLOWED in user.groups:
+        raise ImpersonationDenied(f"group {NEVER_ALLOWED} is never impersonated")
+    if any(key.lower() == ORIGINAL_USER for key in user.extra):
+        raise ImpersonationDenied(f"extra {ORIGINAL_USER} is this proxy's own")
+    sent = tuple(dict.fromkeys((*user.groups, policy.authenticated_group)))
+    lines = [f"Impersonate-User: {user.username}\r\n"]
+    lines += [f"Impersonate-Group: {group}\r\n" for group in sent]
+    if user.uid:
+        lines.append(f"Impersonate-Uid: {user.uid}\r\n")
+    for key, values in (*user.extra.items(), (ORIGINAL_USER, (original.username,))):
+        lines += [f"Impersonate-Extra-{_escaped(key)}: {value}\r\n" for value in values]
+    return Impersonation(user.username, sent, "".join(lines).encode(), 0, original.username)
+
+
+_PLAIN: Final = re.compile(rb"[^a-z0-9.-]")
+
+
+def _escaped(key: str) -> str:
+    """Escape an extra's key for a header's name, of which kube-apiserver lower-cases the letters.
+
+    More than client-go does (headerKeyEscape): some servers lose a name with ``_``.
+    """
+    return _PLAIN.sub(lambda found: b"%%%02X" % ord(found[0]), key.encode()).decode()
 
 
 def _filtered(groups: tuple[str, ...], policy: Policy) -> tuple[list[str], int]:
@@ -131,18 +178,26 @@ def verify_outgoing(head: bytes, identity: Impersonation) -> None:
     lower = head.lower()
     user = lower.find(_USER)
     block = user + len(b"\r\n")
-    ours = len(identity.groups) + 1
+    ours = identity.header.count(b"\r\n")
+    groups = len(identity.groups)
     if (
         user < 0
         or lower[user + len(_USER) : user + len(_USER) + 1] in b" \t\r"
         or head[block : block + len(identity.header)] != identity.header
         or lower.count(_USER) != 1
         or lower.count(b"\r\nimpersonate") != ours
-        or lower.count(b"\r\nimpersonate-group: ") != ours - 1
-        or ours < 2
-        or lower.count(b"\r\nauthorization") > 1
-        or lower.count(b"\r\ncontent-length:") + lower.count(b"\r\ntransfer-encoding:") > 1
-        or not lower.count(b"\r") == lower.count(b"\n") == lower.count(b"\r\n")
-        or head.find(b"\r\n\r\n") != len(head) - 4
+        or lower.count(b"\r\nimpersonate-group: ") != groups
+        or not groups
+        or not is_one_head(lower)
     ):
         raise Internal("[unexpected] the outgoing head does not carry exactly one identity")
+
+
+def is_one_head(lower: bytes) -> bool:
+    """Say whether a head, in lower case, is one head to whoever reads it, whoever speaks in it."""
+    return (
+        lower.count(b"\r\nauthorization") <= 1
+        and lower.count(b"\r\ncontent-length:") + lower.count(b"\r\ntransfer-encoding:") <= 1
+        and lower.count(b"\r") == lower.count(b"\n") == lower.count(b"\r\n")
+        and lower.find(b"\r\n\r\n") == len(lower) - 4
+    )

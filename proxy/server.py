@@ -13,15 +13,18 @@ import contextlib
 import logging
 import os
 import signal
+import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import uvloop
 
+from proxy import rights
 from proxy.authn.authenticator import Authenticator, TrustedIssuer
 from proxy.authn.cache import TokenCache
 from proxy.authn.issuer import Issuer, IssuerSettings
@@ -54,6 +57,11 @@ from proxy.observe.lag import watch_lag
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.observe.requests import RequestObserver
+from proxy.review_gate import ReviewGate
+from proxy.reviews.client import Reviewer
+from proxy.reviews.impersonators import Impersonators
+from proxy.reviews.self_check import SelfCheck, WithheldCredential
+from proxy.reviews.tokens import TokenReviews
 from proxy.sockets import RESERVED, affordable_connections, listen_at, listen_at_path
 from proxy.version import installed_version
 
@@ -100,16 +108,27 @@ async def _run(config: Config, writer: LogWriter) -> int:
         cache: TokenCache[Admission] = TokenCache()
         denial = _denial(config)
         source = _key_source(config, cache, metrics)
-        pool = Pool(
-            upstream.host,
-            upstream.port,
-            server_name=upstream.server_name,
-            tls=credential.ssl_context,
-        )
+        pool = _pool(upstream, credential.ssl_context)
+        bare_pool = _pool(upstream, credential.bare_ssl_context)
         authenticator = Authenticator([_trusted_issuer(config, source)])
+        policy = _policy(config)
+        # One for ourselves and one for clients, whose questions must not make ours wait.
+        ourselves = Reviewer(upstream, credential, metrics.reviewed)
+        for_clients = Reviewer(upstream, credential, metrics.reviewed)
+        stack.push_async_callback(ourselves.close)
+        stack.push_async_callback(for_clients.close)
+        check = _self_check(config, ourselves, policy)
+        gate = Gate(
+            authenticator,
+            cache,
+            policy,
+            metrics,
+            config.max_token_bytes,
+            may_impersonate=config.allow_impersonation,
+        )
         service = Service(
-            gate=Gate(authenticator, cache, _policy(config), metrics, config.max_token_bytes),
-            credential=credential,
+            gate=_second_gate(config, gate, authenticator, policy, for_clients),
+            credential=WithheldCredential(credential, check),
             pool=pool,
             authority=upstream.authority,
             headers=RequestHeaders(config.pass_header),
@@ -118,12 +137,14 @@ async def _run(config: Config, writer: LogWriter) -> int:
             streams=Tally(config.max_streams_per_user),
             requests=Tally(config.max_requests_per_user),
             denial=denial,
+            bare_pool=bare_pool if config.token_passthrough else None,
         )
         listener = Listener(service)
         if denial is not None:
             denial.on_change = listener.end_denied
             await stack.enter_async_context(_background("deny-file", denial.run(), stop))
-        parts = _Parts(service, listener, pool, credential, source, cache, denial)
+        pools = (pool, bare_pool)
+        parts = _Parts(service, listener, pools, credential, source, cache, denial, check)
         _show(metrics, parts)
 
         await stack.enter_async_context(_admin(config, metrics, parts))
@@ -131,9 +152,11 @@ async def _run(config: Config, writer: LogWriter) -> int:
         if certificate is not None:
             metrics.serving_certificate_expiry.set_function(lambda: certificate.not_after)
         stack.callback(pool.abort)
+        stack.callback(bare_pool.abort)
         for name, work in {
             "keys": source.run(),
-            "housekeeping": _keep_house(pool, certificate),
+            "housekeeping": _keep_house(parts.pools, certificate),
+            "self check": check.run(),
             "lag": watch_lag(metrics.event_loop_lag_seconds.observe),
         }.items():
             await stack.enter_async_context(_background(name, work, stop))
@@ -154,11 +177,12 @@ class _Parts:
 
     service: Service
     listener: Listener
-    pool: Pool
+    pools: tuple[Pool, Pool]  # for what is asserted, and for what is passed through
     credential: Credential
     source: Issuer | JWKSFile
     cache: TokenCache[Admission]
     denial: DenyFile | None
+    check: SelfCheck
 
 
 # --- Building ------------------------------------------------------------------------------------
@@ -181,6 +205,35 @@ def _upstream(config: Config) -> tuple[Upstream, Credential]:
     host = config.upstream.host
     credential = from_files(config.upstream_token_file, config.upstream_ca_file)
     return Upstream(host, config.upstream.port, host.rstrip(".")), credential
+
+
+def _pool(upstream: Upstream, tls: Callable[[], ssl.SSLContext]) -> Pool:
+    return Pool(upstream.host, upstream.port, server_name=upstream.server_name, tls=tls)
+
+
+def _self_check(config: Config, reviewer: Reviewer, policy: Policy) -> SelfCheck:
+    needed = [
+        *(rights.TOKEN_PASSTHROUGH if config.token_passthrough else ()),
+        *(rights.ALLOW_IMPERSONATION if config.allow_impersonation else ()),
+    ]
+    allowed = config.allow_privileged_service_account
+    return SelfCheck(reviewer, policy, needed=needed, allow_privileged=allowed)
+
+
+def _second_gate(
+    config: Config, gate: Gate, authenticator: Authenticator, policy: Policy, reviewer: Reviewer
+) -> Gate | ReviewGate:
+    """Put the second gate around the first where a setting asks for it."""
+    tokens = TokenReviews(reviewer, config.token_passthrough_audience)
+    review_gate = ReviewGate(
+        gate,
+        authenticator,
+        policy,
+        tokens=tokens if config.token_passthrough else None,
+        impersonators=Impersonators(reviewer) if config.allow_impersonation else None,
+        max_token_bytes=config.max_token_bytes,
+    )
+    return review_gate if config.token_passthrough or config.allow_impersonation else gate
 
 
 def _key_source(
@@ -290,12 +343,14 @@ def _show(metrics: Metrics, parts: _Parts) -> None:
         metrics.deny_list_entries.set_function(lambda: denial.entries)
         metrics.deny_file_failed.set_function(lambda: not denial.healthy)
     metrics.connections.set_function(lambda: listener.accepted)
-    metrics.upstream_connections_idle.set_function(lambda: parts.pool.idle)
-    metrics.upstream_connections_active.set_function(lambda: parts.pool.active)
+    metrics.upstream_connections_idle.set_function(lambda: sum(p.idle for p in parts.pools))
+    metrics.upstream_connections_active.set_function(lambda: sum(p.active for p in parts.pools))
     metrics.token_cache_entries.set_function(lambda: len(parts.cache))
     metrics.jwks_last_success.set_function(lambda: parts.source.last_success)
     metrics.jwks_keys.set_function(lambda: len(keys.keys) if (keys := parts.source.keys) else 0)
     metrics.credential_reloads.set_function(lambda: parts.credential.changes)
+    for finding, gauge in metrics.own_privileges.items():
+        gauge.set_function(partial(parts.check.found, finding))
     metrics.credential_expiry.set_function(lambda: parts.credential.expires_at or 0.0)
     loop = asyncio.get_running_loop()
     metrics.tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
@@ -313,8 +368,12 @@ async def _admin(config: Config, metrics: Metrics, parts: _Parts) -> AsyncIterat
         Check("issuer-keys", lambda: parts.source.keys is not None),
         Check("credential", credential_usable),
         Check("not-draining", lambda: not parts.listener.draining),
+        Check("account-not-privileged", lambda: parts.check.unprivileged),
+        Check("impersonation", lambda: not parts.check.found("seen_as_somebody_else")),
         Check("issuer", lambda: parts.source.healthy, required=False),
-        Check("upstream", lambda: parts.pool.reachable, required=False),
+        Check("upstream", lambda: parts.pools[0].reachable, required=False),
+        Check("own-privileges", lambda: parts.check.modest, required=False),
+        Check("own-privileges-known", lambda: parts.check.known, required=False),
     ]
     if (denial := parts.denial) is not None:
         checks.append(Check("deny-file", lambda: denial.healthy, required=False))
@@ -350,10 +409,11 @@ async def _listening(
         await listener.drain(config.shutdown_grace)
 
 
-async def _keep_house(pool: Pool, certificate: ServingCertificate | None) -> None:
+async def _keep_house(pools: Iterable[Pool], certificate: ServingCertificate | None) -> None:
     while True:
         await asyncio.sleep(HOUSEKEEPING)
-        pool.expire()
+        for pool in pools:
+            pool.expire()
         if certificate is not None:
             certificate.refresh(time.time())
 

@@ -97,6 +97,9 @@ class Reply:
         self._head(status, f"Content-Type: {content_type}", f"Content-Length: {len(body)}")
         self.writer.write(body)
 
+    def redirect(self, target: str) -> None:
+        self._head(HTTPStatus.TEMPORARY_REDIRECT, f"Location: {target}", "Content-Length: 0")
+
     def stream(self, feed: Feed, content_type: str) -> None:
         """Send each part of ``feed`` as a chunk of its own, as soon as it is there."""
         self._head(HTTPStatus.OK, f"Content-Type: {content_type}", "Transfer-Encoding: chunked")
@@ -132,6 +135,9 @@ class ScriptedServer(ABC):
     @abstractmethod
     def answer(self, request: Request, reply: Reply) -> None:
         """Answer a request; called in the thread of its connection."""
+
+    def remember(self, request: Request) -> None:
+        self.requests.append(request)
 
     def __enter__(self) -> Self:
         self._server = _Server(self, self._tls)
@@ -187,7 +193,7 @@ class _Connection(socketserver.StreamRequestHandler):
         while not reply.switched and (head := self._read_head()):
             length = int(next(iter(Request(head).values("Content-Length")), 0))
             request = Request(head, self.rfile.read(length))
-            script.requests.append(request)
+            script.remember(request)
             script.answer(request, reply)
 
     def _read_head(self) -> bytes:

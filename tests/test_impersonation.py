@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,17 +12,21 @@ from proxy.errors import (
     GroupMalformed,
     GroupReserved,
     IdentityError,
+    ImpersonationDenied,
+    ImpersonationMalformed,
     Internal,
     TooManyGroups,
     UsernameMalformed,
     UsernameReserved,
 )
-from proxy.impersonation import Policy, impersonate, verify_outgoing
+from proxy.impersonation import Policy, impersonate, impersonate_requested, verify_outgoing
 from proxy.limits import MAX_GROUPS
+from proxy.rights import ORIGINAL_USER
 from proxy.userinfo import UserInfo
 
 OWN = "headlamp-auth-proxy:authenticated"
 POLICY = Policy(OWN)
+ALICE = impersonate(UserInfo("alice", groups=("a",)), POLICY)
 
 
 def test_the_header_block_carries_the_user_the_groups_once_each_and_our_own() -> None:
@@ -133,7 +139,87 @@ def test_whatever_the_claims_say_the_head_is_whole_or_there_is_none(
     assert lines[1:-1] == [f"Impersonate-Group: {g}" for g in [*dict.fromkeys(groups), OWN]]
 
 
-ALICE = impersonate(UserInfo("alice", groups=("a",)), POLICY)
+# --- An identity that a user asks for -------------------------------------------------------------
+
+
+def test_a_requested_identity_is_whole_and_says_who_asked() -> None:
+    wanted = UserInfo("bob", "7", ("dev",), {"example.com/Scope_s": ("v w", "x")})
+    identity = impersonate_requested(wanted, ALICE, POLICY)
+    assert identity.header == (
+        b"Impersonate-User: bob\r\n"
+        b"Impersonate-Group: dev\r\n"
+        b"Impersonate-Group: headlamp-auth-proxy:authenticated\r\n"
+        b"Impersonate-Uid: 7\r\n"
+        b"Impersonate-Extra-example.com%2F%53cope%5Fs: v w\r\n"
+        b"Impersonate-Extra-example.com%2F%53cope%5Fs: x\r\n"
+        b"Impersonate-Extra-headlamp-auth-proxy.dev%2Foriginal-user: alice\r\n"
+    )
+    assert (identity.username, identity.groups, identity.original) == ("bob", ("dev", OWN), "alice")
+    verify_outgoing(b"GET / HTTP/1.1\r\n" + identity.header + b"\r\n", identity)
+
+
+@pytest.mark.parametrize("name", ["system:admin", "system:serviceaccount:a:b", "kubeadm:x"])
+def test_reserved_names_are_for_the_review_to_judge(name: str) -> None:
+    groups = (name, "system:nodes", OWN)
+    assert impersonate_requested(UserInfo(name, groups=groups), ALICE, POLICY).groups == groups
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        UserInfo("bob", groups=("a", "system:masters")),
+        UserInfo("bob", extra={ORIGINAL_USER: ("root",)}),
+        UserInfo("bob", extra={ORIGINAL_USER.upper(): ("root",)}),
+    ],
+)
+def test_some_are_never_impersonated(wanted: UserInfo) -> None:
+    with pytest.raises(ImpersonationDenied):
+        impersonate_requested(wanted, ALICE, POLICY)
+
+
+@pytest.mark.parametrize("name", ["", " bob", "bob\t", "b\rob", "b\nob", "b\x00", "\ufffd"])
+@pytest.mark.parametrize("where", ["user", "group", "uid", "key", "value"])
+def test_blank_and_control_characters_are_refused_all_the_same(name: str, where: str) -> None:
+    if where == "uid" and not name:
+        return  # that is none
+    wanted = {
+        "user": UserInfo(name),
+        "group": UserInfo("bob", groups=(name,)),
+        "uid": UserInfo("bob", name),
+        "key": UserInfo("bob", extra={name: ("v",)}),
+        "value": UserInfo("bob", extra={"k": (name,)}),
+    }[where]
+    with pytest.raises(ImpersonationMalformed):
+        impersonate_requested(wanted, ALICE, POLICY)
+
+
+@given(
+    st.builds(
+        UserInfo,
+        st.text(),
+        st.text(),
+        st.lists(st.text()).map(tuple),
+        st.dictionaries(st.text(), st.lists(st.text()).map(tuple)),
+    )
+)
+def test_whatever_is_asked_for_the_head_is_whole_or_there_is_none(wanted: UserInfo) -> None:
+    try:
+        identity = impersonate_requested(wanted, ALICE, POLICY)
+    except (ImpersonationMalformed, ImpersonationDenied):
+        return
+    verify_outgoing(b"GET / HTTP/1.1\r\n" + identity.header + b"\r\n", identity)
+    lines = [line.partition(": ") for line in identity.header.decode().split("\r\n")[:-1]]
+    got = {
+        (unquote(name.removeprefix("Impersonate-Extra-").lower()), value)
+        for name, _, value in lines
+        if name.startswith("Impersonate-Extra-")
+    }
+    asked = {(key, value) for key, values in wanted.extra.items() for value in values}
+    assert got == asked | {(ORIGINAL_USER, "alice")}
+
+
+# --- The last look --------------------------------------------------------------------------------
+
 GOOD = (
     b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\n"
     + ALICE.header

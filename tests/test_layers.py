@@ -22,6 +22,8 @@ PURE = {
     "proxy/impersonation.py",
     "proxy/limits.py",
     "proxy/requestinfo.py",
+    "proxy/rights.py",
+    "proxy/speaker.py",
     "proxy/status.py",
     "proxy/userinfo.py",
     "proxy/authn/claims.py",
@@ -34,6 +36,9 @@ PURE = {
     "proxy/http/answer.py",
     "proxy/http/body.py",
     "proxy/http/head.py",
+    "proxy/reviews/documents.py",
+    "proxy/reviews/privileges.py",
+    "proxy/reviews/requested.py",
     "proxy/config/rules.py",
     "proxy/config/values.py",
     "proxy/tools/demo/cluster/contents.py",
@@ -61,11 +66,13 @@ FORBIDDEN = {
     "proxy/authn": ("proxy.http", "proxy.config", "proxy.credentials", "proxy.observe"),
     "proxy/http": ("proxy.authn", "proxy.config", "proxy.credentials", "proxy.observe"),
     "proxy/credentials": ("proxy.authn", "proxy.config", "proxy.http", "proxy.observe"),
+    "proxy/reviews": ("proxy.authn", "proxy.config", "proxy.http", "proxy.observe"),
     "proxy/observe": ("proxy.config", "proxy.credentials"),
     "proxy/config": ("proxy.authn", "proxy.credentials", "proxy.http", "proxy.observe"),
     "proxy/gate.py": ("proxy.config", "proxy.credentials", "proxy.observe"),
+    "proxy/review_gate.py": ("proxy.config", "proxy.credentials", "proxy.gate", "proxy.observe"),
 }
-TOP = {"proxy.server", "proxy.cli", "proxy.gate", "proxy.tools"}
+TOP = {"proxy.server", "proxy.cli", "proxy.gate", "proxy.review_gate", "proxy.tools"}
 MAY_IMPORT_TOP = ("proxy/server.py", "proxy/cli.py", "proxy/__main__.py", "proxy/tools/")
 
 

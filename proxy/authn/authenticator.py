@@ -14,7 +14,7 @@ from typing import Protocol
 from proxy.authn import jws
 from proxy.authn.keyset import KeySet
 from proxy.authn.mapping import ClaimMapping, text, user_info
-from proxy.authn.verifier import TokenRules, unverified_issuer, verify
+from proxy.authn.verifier import TokenRules, claimed_issuers, unverified_issuer, verify
 from proxy.errors import IssuerUnknown, KeysUnavailable
 from proxy.userinfo import UserInfo
 
@@ -79,6 +79,10 @@ class Authenticator:
             subject=text(claims, "sub"),
             token_id=text(claims, "jti"),
         )
+
+    def names_trusted(self, token: bytes) -> bool:
+        """Say whether a token claims a trusted issuer in any way in which it could be read."""
+        return not self._issuers.keys().isdisjoint(claimed_issuers(token))
 
     async def refresh_keys(self, token: bytes) -> bool:
         """Look for newer keys of the issuer that ``token`` names; return whether that was done."""

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from proxy.bounded import read_bounded
 from proxy.files import FollowedFile, SourceError
 from proxy.tls import client_context
 
@@ -67,9 +68,12 @@ class Fetcher:
         try:
             async with session.get(url, proxy=http_proxy, allow_redirects=False) as response:
                 _check_status(response.status, url)
-                return await _bounded(response.content, url)
+                document = await read_bounded(response.content, MAX_DOCUMENT_BYTES)
         except self._transport_errors as error:
             raise FetchError("network", _explain(error, url)) from error
+        if document is None:
+            raise FetchError("invalid", f"{url} is larger than {MAX_DOCUMENT_BYTES} bytes")
+        return document
 
     def _context(self) -> ssl.SSLContext:
         bundle = self._ca.read() if self._ca else None
@@ -135,12 +139,3 @@ def _socks_errors(proxy: str | None) -> _Errors:
     from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 
     return ProxyConnectionError, ProxyError, ProxyTimeoutError
-
-
-async def _bounded(content: aiohttp.StreamReader, url: str) -> bytes:
-    document = b""
-    async for part in content.iter_any():
-        document += part
-        if len(document) > MAX_DOCUMENT_BYTES:
-            raise FetchError("invalid", f"{url} is larger than {MAX_DOCUMENT_BYTES} bytes")
-    return document

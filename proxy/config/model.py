@@ -131,6 +131,23 @@ class Config:
         "How long after its `exp` a token is still taken, because Headlamp sends the old token "
         "once more while it refreshes it. 0s is what kube-apiserver does.",
     )
+    token_passthrough: bool = one(
+        TOKENS,
+        "",
+        "false",
+        values.switch,
+        "Pass on requests with a token that is of no configured issuer, as they are, if the API "
+        "server knows the token (TokenReview): service accounts, for example.",
+    )
+    token_passthrough_audience: tuple[str, ...] = many(
+        TOKENS,
+        "AUDIENCE",
+        (),
+        values.name,
+        "An audience that such a token may be for; one match is enough.",
+        collect=tuple,
+        words="the API server's own",
+    )
 
     oidc_username_claim: str = one(
         IDENTITY,
@@ -205,6 +222,14 @@ class Config:
         "A group that goes along with every identity, and that no token may bring: without a "
         "user, the API server then refuses a request instead of serving it as this proxy.",
     )
+    allow_impersonation: bool = one(
+        IDENTITY,
+        "",
+        "false",
+        values.switch,
+        "Let users impersonate whom the API server's authorizers let them (`kubectl --as`, "
+        "checked by SubjectAccessReview); otherwise impersonation headers are refused.",
+    )
 
     deny_file: Path | None = one(
         IDENTITY,
@@ -250,6 +275,14 @@ class Config:
         "A kubeconfig whose current context says what the API server is and who this proxy is "
         "there; instead of all --upstream settings.",
         words="none",
+    )
+    allow_privileged_service_account: bool = one(
+        UPSTREAM,
+        "",
+        "false",
+        values.switch,
+        "Serve although this proxy's own account may do everything in the cluster; otherwise it "
+        "is then not ready and forwards nothing.",
     )
     pass_header: tuple[str, ...] = many(
         UPSTREAM,

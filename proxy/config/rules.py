@@ -51,6 +51,15 @@ def _keys_from_file(config: Config, report: Report) -> None:
             )
 
 
+def _audience_of_what(config: Config, report: Report) -> None:
+    if config.token_passthrough_audience and not config.token_passthrough:
+        report.rule(
+            "has no effect without --token-passthrough; add that, or remove this",
+            "token_passthrough_audience",
+            "token_passthrough",
+        )
+
+
 def _reserved_groups(config: Config, report: Report) -> None:
     for group in config.allow_reserved_group:
         if not group.startswith(config.reserved_prefix):
@@ -186,6 +195,7 @@ _RULES: Final[tuple[Callable[[Config, Report], None], ...]] = (
     _issuer_and_client,
     _discovery,
     _keys_from_file,
+    _audience_of_what,
     _reserved_groups,
     _one_upstream,
     _upstream_is_not_us,

@@ -37,6 +37,10 @@ class ClientTLS:
         assert self._context is not None
         return self._context
 
+    def without_certificate(self) -> ClientTLS:
+        """Return the same but for the client certificate, which is not shown."""
+        return ClientTLS(self._ca)
+
     def look(self) -> None:
         """Look at the sources. Raises SourceError, but only where no earlier context can serve."""
         try:

@@ -38,6 +38,7 @@ class Credential(ABC):
     def __init__(self, client_tls: ClientTLS) -> None:
         self.changes = 0  # how often the token has changed since the first
         self._client_tls = client_tls
+        self._bare_tls = client_tls.without_certificate()
         self._line = b""
         self._failure = ""  # of the last look
         self._looked_at = math.inf
@@ -77,6 +78,14 @@ class Credential(ABC):
         """
         try:
             return self._client_tls.context()
+        except SourceError as error:
+            raise CredentialUnavailable(str(error)) from error
+
+    def bare_ssl_context(self) -> ssl.SSLContext:
+        """Return the context for connections that show nothing of ours; else as ``ssl_context``."""
+        try:
+            self._bare_tls.look()
+            return self._bare_tls.context()
         except SourceError as error:
             raise CredentialUnavailable(str(error)) from error
 

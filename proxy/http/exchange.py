@@ -43,11 +43,12 @@ from proxy.http.body import (
 from proxy.http.head import RequestHead, ResponseHead, write_request, write_response
 from proxy.http.service import Admission, Service
 from proxy.http.tunnel import Tunnel
-from proxy.impersonation import verify_outgoing
 from proxy.limits import Tally
+from proxy.speaker import OnBehalf, PassedThrough, Speaker
 
 if TYPE_CHECKING:
     from proxy.http.listener import ClientConnection
+    from proxy.http.pool import Pool
     from proxy.http.upstream import UpstreamConnection
 
 ANSWER_TIMEOUT: Final = 75.0  # seconds from the last byte sent to the response head
@@ -83,6 +84,7 @@ class Exchange:
         self.sent_at = self.answered_at = self.ended_at = 0.0
         self._service = service
         self._tally: Tally | None = None  # where this exchange is counted in
+        self._pool = service.pool
         self._upstream: UpstreamConnection | None = None
         self._upstream_full = False
         self._body: Body = (
@@ -146,16 +148,23 @@ class Exchange:
             self.admission = admission
         if self._tally is None:
             self._enter(self.admission)
-        credential = self._service.credential.header(now)
-        if credential is None:
-            return self._service.credential.renew()
+        identity = self.admission.identity
+        speaker: Speaker
+        if isinstance(identity, PassedThrough):
+            speaker = identity
+            self._pool = self._bare_pool()
+        else:
+            credential = self._service.credential.header(now)
+            if credential is None:
+                return self._service.credential.renew()
+            speaker = OnBehalf(credential, identity)
         upstream = self._upstream
         if upstream is None and self._reuse:
-            upstream = self._service.pool.take()
+            upstream = self._pool.take()
         if upstream is None or upstream.lost:
             return self._connect()
         self._upstream = upstream
-        self._send(upstream, self.admission, credential)
+        self._send(upstream, self.admission.websocket_protocols, speaker)
         return None
 
     async def _admit(self, admission: Awaitable[Admission]) -> None:
@@ -168,25 +177,32 @@ class Exchange:
             service.denial.check(admission.bearer)
         unary = self.kind == "unary"
         tally = service.requests if unary else service.streams
-        if not tally.enter(admission.identity.username):
+        if not tally.enter(admission.bearer.username):
             error = TooManyRequests if unary else TooManyStreams
             raise error(f"{tally.limit} under way already")
         self._tally = tally
 
     async def _connect(self) -> None:
-        self._upstream = await self._service.pool.connect()
+        self._upstream = await self._pool.connect()
 
-    def _send(self, upstream: UpstreamConnection, admission: Admission, credential: bytes) -> None:
+    def _bare_pool(self) -> Pool:
+        if self._service.bare_pool is None:
+            raise Internal("[unexpected] there are no connections for what is passed through")
+        return self._service.bare_pool
+
+    def _send(
+        self, upstream: UpstreamConnection, protocols: bytes | None, speaker: Speaker
+    ) -> None:
         head = self.head
-        if admission.websocket_protocols is not None:
-            head.websocket_protocols = [admission.websocket_protocols]
+        if protocols is not None:
+            head.websocket_protocols = [protocols]
         data = write_request(
             head,
             authority=self._service.authority,
-            credential=credential,
-            identity=admission.identity.header,
+            credential=speaker.credential,
+            identity=speaker.header,
         )
-        verify_outgoing(data, admission.identity)
+        speaker.verify(data)
         self.sent_at = time.perf_counter()
         if head.has_body:
             upstream.give_up_after(0)
@@ -273,7 +289,7 @@ class Exchange:
         self.client.join(Tunnel(self, self.client, upstream))
 
     def response_head(self, head: ResponseHead, parts: list[bytes], done: bool) -> None:
-        if head.status == 401 and self.info.subresource != "proxy":
+        if head.status == 401 and self.info.subresource != "proxy" and not self._passed_through:
             self._credential_rejected()
             return
         self.client.timer.clear()
@@ -307,7 +323,8 @@ class Exchange:
     def _credential_rejected(self) -> None:
         """A 401 is about our credential, never the user's: look at it again, and try once more.
 
-        But for the ``proxy`` subresource, where it is the proxied service that speaks.
+        But for the ``proxy`` subresource, where it is the proxied service that speaks, and for
+        clients whose own token was passed through.
         """
         self._service.credential.reread()
         self._abandon_upstream()
@@ -315,6 +332,10 @@ class Exchange:
             self._retry(on_new_connection=False)
         else:
             self.refuse(CredentialRejected())
+
+    @property
+    def _passed_through(self) -> bool:
+        return self.admission is not None and isinstance(self.admission.identity, PassedThrough)
 
     def _retry(self, *, on_new_connection: bool) -> None:
         self._retried = True
@@ -362,7 +383,7 @@ class Exchange:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             if self.request_done and self.head.upgrade is None:
-                self._service.pool.give_back(upstream)
+                self._pool.give_back(upstream)
             else:
                 upstream.abandon()
         if self._sniffed is not None:
@@ -402,7 +423,7 @@ class Exchange:
     def _end(self) -> None:
         self.ended_at = time.perf_counter()
         if self._tally is not None and self.admission is not None:
-            self._tally.leave(self.admission.identity.username)
+            self._tally.leave(self.admission.bearer.username)
             self._tally = None
         if self._task is not None:
             # Whatever it still waits for must not answer on what is now another's connection.

@@ -69,7 +69,12 @@ class RequestHead:
     content_length: int | None = None
     chunked: bool = False
     expects_continue: bool = False
-    impersonates: bool = False
+    impersonation: list[Field] = field(default_factory=list)
+
+    @property
+    def impersonates(self) -> bool:
+        """Whether any header looks like impersonation, however it is spelt."""
+        return bool(self.impersonation)
 
     @property
     def has_body(self) -> bool:
@@ -168,7 +173,7 @@ def _sorted_out(head: RequestHead, fields: list[Field], headers: RequestHeaders)
         elif role is Role.WEBSOCKET_PROTOCOL:
             head.websocket_protocols.append(value)
         elif role is Role.IMPERSONATION:
-            head.impersonates = True
+            head.impersonation.append((name, value))
         elif role is Role.EXPECT:
             head.expects_continue = head.http11 and value.lower() == b"100-continue"
     if hosts != 1 and (head.http11 or hosts):

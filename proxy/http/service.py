@@ -16,6 +16,7 @@ from proxy.headers import RequestHeaders
 from proxy.http.head import RequestHead
 from proxy.impersonation import Impersonation
 from proxy.limits import DEFAULTS, Limit, Limits, Tally
+from proxy.speaker import PassedThrough
 
 if TYPE_CHECKING:
     from proxy.http.exchange import Exchange
@@ -29,7 +30,7 @@ class Admission:
     ``websocket_protocols`` is None where the client's own pass unchanged.
     """
 
-    identity: Impersonation
+    identity: Impersonation | PassedThrough
     bearer: Bearer
     websocket_protocols: bytes | None = None
 
@@ -95,7 +96,9 @@ class Observer(Protocol):
 class Service:
     """What all exchanges share; ``authority`` is the Host of every upstream request.
 
-    ``streams`` and ``requests`` count what each user has under way.
+    ``streams`` and ``requests`` count what each user has under way. The connections of ``pool`` may
+    show a client certificate of ours. A request that is passed through must not travel on one:
+    ``bare_pool`` is for those, None where there are none.
     """
 
     gate: Gate
@@ -108,3 +111,4 @@ class Service:
     streams: Tally = field(default_factory=Tally)
     requests: Tally = field(default_factory=Tally)
     denial: Denial | None = None
+    bare_pool: Pool | None = None

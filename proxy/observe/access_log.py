@@ -27,10 +27,16 @@ MAX_GROUPS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a request acts as upstream."""
+    """Who a request acts as upstream.
+
+    ``original`` is who asked to act as them, empty for themselves; ``passed_through`` says that
+    they were not asserted, but came with a token of the API server's own.
+    """
 
     user: str
     groups: Sequence[str]
+    original: str = ""
+    passed_through: bool = False
 
 
 @dataclass(slots=True)
@@ -88,6 +94,10 @@ class AccessLog:
         if entry.identity is not None:
             fields["user"] = entry.identity.user[:MAX_NAME]
             fields["groups"] = [g[:MAX_NAME] for g in entry.identity.groups[:MAX_GROUPS]]
+            if entry.identity.original:
+                fields["original_user"] = entry.identity.original[:MAX_NAME]
+            if entry.identity.passed_through:
+                fields["passed_through"] = True
         fields["code"] = entry.code
         if entry.outcome:
             fields["outcome"] = entry.outcome

@@ -48,6 +48,8 @@ from proxy.errors import (
 )
 from proxy.limits import Limit
 from proxy.requestinfo import KINDS, Kind
+from proxy.reviews import documents
+from proxy.reviews.privileges import FINDINGS
 
 PREFIX: Final = "headlamp_auth_proxy"
 
@@ -99,6 +101,7 @@ class Metrics:
         self._tokens()
         self._keys()
         self._identity()
+        self._reviews()
         self._process()
         self._refusals = {error.label: self._series_of(error) for error in every_error()}
 
@@ -158,6 +161,11 @@ class Metrics:
     def keys_fetched(self, result: FetchResult, seconds: float) -> None:
         self._fetches[result].inc()
         self._fetch_duration.observe(seconds)
+
+    def reviewed(self, kind: str, outcome: documents.Outcome, seconds: float) -> None:
+        """Count a question to the API server, ``seconds`` after it was put."""
+        self._review_results[kind, outcome].inc()
+        self._review_duration[kind].observe(seconds)
 
     # what there is
 
@@ -290,6 +298,27 @@ class Metrics:
             "impersonation_forbidden_total",
             "Answers that say that the proxy's own account may not impersonate: RBAC is wrong.",
         )
+
+    def _reviews(self) -> None:
+        reviews = self._counter(
+            "reviews_total",
+            "Questions to the API server: who somebody is, what somebody may do.",
+            "kind",
+            "result",
+        )
+        self._review_results = {
+            (k, r): reviews.labels(k, r) for k in documents.KINDS for r in documents.OUTCOMES
+        }
+        duration = self._histogram(
+            "review_seconds", "How long the API server took to answer.", _FETCH_BUCKETS, "kind"
+        )
+        self._review_duration = _bind(duration.labels, documents.KINDS)
+        privileges = self._gauge(
+            "own_privileges",
+            "1 for what was found of the rights of the proxy's own account, or could not be.",
+            "finding",
+        )
+        self.own_privileges = _bind(privileges.labels, FINDINGS)
 
     def _process(self) -> None:
         self.serving_certificate_expiry = self._gauge(

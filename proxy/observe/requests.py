@@ -10,6 +10,7 @@ from proxy.http.exchange import Exchange
 from proxy.limits import Limit
 from proxy.observe.access_log import AccessLog, Entry, Identity
 from proxy.observe.metrics import Metrics
+from proxy.speaker import PassedThrough
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +96,13 @@ def _entry(exchange: Exchange) -> Entry:
         upstream=answered - sent if sent and answered else None,
         bytes_in=exchange.bytes_received,
         bytes_out=exchange.bytes_sent,
-        identity=Identity(identity.username, identity.groups) if identity else None,
+        identity=Identity(
+            identity.username,
+            identity.groups,
+            original=identity.original,
+            passed_through=isinstance(identity, PassedThrough),
+        )
+        if identity
+        else None,
         error=exchange.error,
     )

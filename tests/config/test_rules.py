@@ -26,6 +26,11 @@ KUBECONFIG = {"/kc": "{}", "/ca": "", "/jwks": "{}"}
         (("--authenticated-group=a\n",), '--authenticated-group "a\\n" (flag): holds a control'),
         (("--listen=",), '--listen "" (flag): is not an address'),
         (("--admin-listen=",), '--admin-listen "" (flag): is not an address'),
+        # Passthrough.
+        (
+            (*REQUIRED, "--token-passthrough-audience=a"),
+            '--token-passthrough-audience "a" (flag): has no effect without',
+        ),
         # Keys.
         (
             (*REQUIRED, "--oidc-discovery-url=https://idp.example/"),

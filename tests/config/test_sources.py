@@ -156,7 +156,8 @@ def test_no_setting_looks_like_a_service_link() -> None:
     for setting in SETTINGS.values():
         assert problems_of(env={setting.variable + "X": ""})
         assert "_PORT" not in setting.variable.removeprefix(ENVIRONMENT_PREFIX)
-        assert "SERVICE_" not in setting.variable
+        assert "SERVICE_HOST" not in setting.variable
+        assert "SERVICE_PORT" not in setting.variable
 
 
 @pytest.mark.parametrize("name", ["GROUP_ALLOW", "PORTS", "PORT_6443", "SERVICE", "", "listen"])

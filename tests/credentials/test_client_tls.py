@@ -45,7 +45,7 @@ async def handshake(
     server_ca.issue_cert("127.0.0.1", "api.example").configure_cert(context)
     context.set_alpn_protocols(["h2", "http/1.1"])
     if ask:
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_OPTIONAL
         server_ca.configure_trust(context)
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     async with server:
@@ -96,6 +96,24 @@ def test_a_client_certificate_is_shown(ca: trustme.CA, run: Run) -> None:
     async def check() -> None:
         _, shown = await handshake(ca, client.context(), ask=True)
         assert x509.load_der_x509_certificate(shown) == x509.load_pem_x509_certificate(certificate)
+
+    run(check())
+
+
+@on_both_loops
+def test_without_the_certificate_the_authority_is_believed_and_nothing_is_shown(
+    ca: trustme.CA, run: Run
+) -> None:
+    certificate, key = client_pair(ca)
+    client = ClientTLS(
+        GivenData("ca", ca.cert_pem.bytes()), GivenData("cert", certificate), GivenData("key", key)
+    )
+    bare = client.without_certificate().context()
+
+    async def check() -> None:
+        assert await handshake(ca, bare, ask=True) == ("http/1.1", b"")
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await handshake(trustme.CA(), bare)
 
     run(check())
 

@@ -29,8 +29,9 @@ from proxy.http.head import (
     write_response,
 )
 from proxy.http.service import Admission
-from proxy.impersonation import Policy, verify_outgoing
+from proxy.impersonation import Impersonation, Policy
 from proxy.requestinfo import resolve
+from proxy.speaker import OnBehalf
 from tests.fuzz.tokens import AUTHENTICATOR, NOW, genuine
 
 CREDENTIAL: Final = b"Bearer the-proxy-s-own"
@@ -81,17 +82,19 @@ def request(data: bytes) -> None:
     except ProxyError:
         return
     assert isinstance(admission, Admission)
+    assert isinstance(admission.identity, Impersonation)
     assert end >= 0, "a head without an end was read"
     resolve(head.method, head.target)
     if admission.websocket_protocols is not None:
         head.websocket_protocols = [admission.websocket_protocols]
+    speaker = OnBehalf(b"Authorization: " + CREDENTIAL + b"\r\n", admission.identity)
     written = write_request(
         head,
         authority=b"10.96.0.1:443",
-        credential=b"Authorization: " + CREDENTIAL + b"\r\n",
-        identity=admission.identity.header,
+        credential=speaker.credential,
+        identity=speaker.header,
     )
-    verify_outgoing(written, admission.identity)
+    speaker.verify(written)
     assert raw.startswith(b"%s %s HTTP/1." % (head.method, head.target))
     _check_outgoing(written, head)
 

@@ -23,6 +23,7 @@ from proxy.http.service import Admission, Service
 from proxy.impersonation import Impersonation, Policy, impersonate
 from proxy.limits import DEFAULTS, Limit, Limits, Tally
 from proxy.sockets import listen_at
+from proxy.speaker import PassedThrough
 from proxy.userinfo import UserInfo
 from tests.conftest import Tls
 from tests.wire import PATIENCE, Client, Peer, Upstream
@@ -42,12 +43,16 @@ class TrustingGate:
         self.pending: asyncio.Future[None] | None = None
         self.protocols: bytes | None = None
         self.header: bytes | None = None  # in place of the identity's own
+        self.passes = False  # whom it admits speaks with their own token
 
     def admit(self, head: RequestHead, now: float) -> Admission | Awaitable[Admission]:
         if not head.authorization:
             raise TokenMissing
         if head.impersonates:
             raise ImpersonationNotAllowed
+        if self.passes:
+            line = b"Authorization: %s\r\n" % head.authorization[0]
+            return Admission(PassedThrough("robot", (), line), Bearer("robot"), self.protocols)
         who = identity(head.authorization[0].removeprefix(b"Bearer ").decode())
         if self.header is not None:
             who = replace(who, header=self.header)
@@ -142,6 +147,7 @@ class Proxy:
     service: Service
     listener: Listener
     pool: Pool
+    bare_pool: Pool
     gate: TrustingGate
     credential: FixedCredential
     denial: Doorkeeper
@@ -205,6 +211,7 @@ async def run_proxy(
 ) -> AsyncIterator[Proxy]:
     gate, credential, denial, seen = TrustingGate(), FixedCredential(), Doorkeeper(), Recorder()
     pool = Pool("127.0.0.1", upstream.port, server_name="localhost", tls=lambda: tls.client)
+    bare = Pool("127.0.0.1", upstream.port, server_name="localhost", tls=lambda: tls.client)
     service = Service(
         gate,
         credential,
@@ -216,13 +223,14 @@ async def run_proxy(
         streams or Tally(),
         requests or Tally(),
         denial,
+        bare,
     )
     listener = Listener(service)
     sockets = await listen_at("127.0.0.1", 0)
     port = sockets[0].getsockname()[1]
     acceptor = Acceptor(listener, sockets, tls.server)
     running = Proxy(
-        service, listener, pool, gate, credential, denial, seen, upstream, port, tls.client
+        service, listener, pool, bare, gate, credential, denial, seen, upstream, port, tls.client
     )
     try:
         yield running
@@ -232,3 +240,4 @@ async def run_proxy(
             await client.gone()
         await listener.drain(0)
         pool.abort()
+        bare.abort()

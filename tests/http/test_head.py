@@ -240,3 +240,20 @@ def test_a_response_keeps_its_words() -> None:
     head = parse_response(b"HTTP/1.1 418 I'm a teapot\r\nUpgrade: x\r\nVia: y\r\n\r\n")
     assert (head.status, head.status_text, head.upgrade) == (418, b"I'm a teapot", b"x")
     assert head.passing == [(b"Via", b"y")]
+
+
+def test_headers_that_look_like_impersonation_are_kept_apart_in_order_and_as_they_are_spelt() -> (
+    None
+):
+    head = request(
+        b"Impersonate-User: bob \r\nAccept: */*\r\nimpersonate_group: a\r\n"
+        b"IMPERSONATE-GROUP:\r\nX-Impersonate-User: eve\r\n"
+    )
+    assert head.impersonates
+    assert head.impersonation == [
+        (b"Impersonate-User", b"bob"),
+        (b"impersonate_group", b"a"),
+        (b"IMPERSONATE-GROUP", b""),
+    ]
+    assert head.passing == [(b"Accept", b"*/*")]
+    assert not request(b"Accept: */*\r\n").impersonates

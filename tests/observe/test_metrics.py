@@ -27,8 +27,17 @@ CLOSED_SETS = {
         *("upstream_unreachable", "upstream_certificate", "upstream_reset", "upstream_malformed"),
         *("upstream_timeout", "credential_unavailable", "credential_rejected", "truncated"),
     },
+    "own_privileges": {
+        *("everything", "beyond_impersonation", "unrestricted_impersonation"),
+        *("seen_as_somebody_else", "unknown"),
+    },
+    "review_seconds": {
+        *("TokenReview", "SubjectAccessReview", "SelfSubjectReview"),
+        *("SelfSubjectAccessReview", "SelfSubjectRulesReview"),
+    },
     "identity_refusals_total": {
-        *("impersonation_not_allowed", "username_malformed", "username_reserved"),
+        *("impersonation_not_allowed", "impersonation_denied"),
+        *("username_malformed", "username_reserved"),
         *("group_malformed", "group_reserved", "too_many_groups"),
     },
     "connections_limited_total": {"total", "address", "handshake", "idle", "stalled"},
@@ -72,7 +81,7 @@ def test_closed_label_sets_exist_at_zero(metrics: Metrics, name: str, values: se
 
 
 def test_nothing_else_is_exported(metrics: Metrics) -> None:
-    derived = {"build_info", "refused_requests_total", "token_results_total"}
+    derived = {"build_info", "refused_requests_total", "reviews_total", "token_results_total"}
     assert set(scrape(metrics)) == CLOSED_SETS.keys() | WITHOUT_LABELS | derived
     assert all(scrape(metrics)[name] == {frozenset(): 0} for name in WITHOUT_LABELS)
 

@@ -140,6 +140,12 @@ class Cluster:
         issued.private_key_pem.write_to_path(files[1])
         return files
 
+    def write_user(self, name: str, group: str) -> Path:
+        """Writes a kubeconfig for a user, of one group, known by a client certificate."""
+        certificate, key = self.issue(f"{name}.user", user=name, group=group)
+        user = {"client-certificate": str(certificate), "client-key": str(key)}
+        return self.write_kubeconfig(f"{name}.direct", user)
+
     def audit_events(self) -> list[AuditEvent]:
         """All audit events so far, oldest first; a request's own may come just after its answer."""
         lines = self._audit_log.read_text().splitlines(keepends=True)
