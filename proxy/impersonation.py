@@ -21,20 +21,29 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from proxy.errors import (
+    ExtraMalformed,
     GroupMalformed,
     GroupReserved,
     Internal,
     TooManyGroups,
+    UidMalformed,
     UsernameMalformed,
     UsernameReserved,
 )
 from proxy.limits import MAX_GROUPS
-from proxy.userinfo import UserInfo
+from proxy.userinfo import CREDENTIAL_ID, UserInfo
 
 RESERVED_PREFIXES: Final = ("system:", "kubeadm:", "eks:", "aks:")
 NEVER_ALLOWED: Final = "system:masters"
 # kube-apiserver adds this one itself to whoever is impersonated; naming it needs its own RBAC.
 NEVER_SENT: Final = "system:authenticated"
+MAX_EXTRA: Final = 64  # values, of all keys together
+
+# What client-go leaves as it is in the name of a header (transport/round_trippers.go): a token of
+# RFC 9110 without the percent sign, which escapes.
+_HEADER_NAME_BYTES: Final = frozenset(
+    b"!#$&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,7 @@ class Policy:
     allowed_reserved_groups: frozenset[str] = frozenset()
     reserved_prefixes: tuple[str, ...] = RESERVED_PREFIXES
     max_groups: int = MAX_GROUPS
+    send_credential_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +63,15 @@ class Impersonation:
     """An identity that may be asserted, with its header lines ready to write.
 
     ``groups`` includes our own; ``dropped`` counts groups that no ``groups_allow`` glob matches.
+    ``extra`` has each value with its key; ``uid`` is empty where there is none.
     """
 
     username: str
     groups: tuple[str, ...]
     header: bytes
     dropped: int
+    uid: str = ""
+    extra: tuple[tuple[str, str], ...] = ()
 
 
 def impersonate(user: UserInfo, policy: Policy) -> Impersonation:
@@ -72,7 +85,44 @@ def impersonate(user: UserInfo, policy: Policy) -> Impersonation:
     sent = (*(g for g in groups if g != NEVER_SENT), policy.authenticated_group)
     lines = [f"Impersonate-User: {user.username}\r\n"]
     lines += [f"Impersonate-Group: {group}\r\n" for group in sent]
-    return Impersonation(user.username, sent, "".join(lines).encode(), dropped)
+    if user.uid:
+        _check_uid(user.uid)
+        lines.append(f"Impersonate-Uid: {user.uid}\r\n")
+    extra = _extra(user, policy) if user.extra else ()
+    lines += [f"Impersonate-Extra-{_header_name(key)}: {value}\r\n" for key, value in extra]
+    header = "".join(lines).encode()
+    return Impersonation(user.username, sent, header, dropped, user.uid, extra)
+
+
+def _extra(user: UserInfo, policy: Policy) -> tuple[tuple[str, str], ...]:
+    """Return each value to send with its key; what is not sent is not judged."""
+    extra = tuple(
+        (key, value)
+        for key, values in user.extra.items()
+        if key != CREDENTIAL_ID or policy.send_credential_id
+        for value in values
+    )
+    if len(extra) > MAX_EXTRA:
+        raise ExtraMalformed(f"{len(extra)} values of extra, at most {MAX_EXTRA} pass")
+    for key, value in extra:
+        # In transit a key is lower-cased, so another one would arrive as somebody else's.
+        if _malformed(key) or key != key.lower():
+            raise ExtraMalformed(f"key {key!a} of extra is not one in lower case")
+        if problem := _malformed(value):
+            raise ExtraMalformed(f"value {value!a} of extra {key!a} {problem}")
+    return extra
+
+
+def _header_name(key: str) -> str:
+    """Escape a key as client-go does, which the API server undoes."""
+    return "".join(
+        chr(byte) if byte in _HEADER_NAME_BYTES else f"%{byte:02X}" for byte in key.encode()
+    )
+
+
+def _check_uid(uid: str) -> None:
+    if problem := _malformed(uid):
+        raise UidMalformed(f"uid {uid!a} {problem}")
 
 
 def _filtered(groups: tuple[str, ...], policy: Policy) -> tuple[list[str], int]:
@@ -131,18 +181,27 @@ def verify_outgoing(head: bytes, identity: Impersonation) -> None:
     lower = head.lower()
     user = lower.find(_USER)
     block = user + len(b"\r\n")
-    ours = len(identity.groups) + 1
+    groups = len(identity.groups)
+    others = len(identity.extra) + bool(identity.uid)
     if (
         user < 0
         or lower[user + len(_USER) : user + len(_USER) + 1] in b" \t\r"
         or head[block : block + len(identity.header)] != identity.header
         or lower.count(_USER) != 1
-        or lower.count(b"\r\nimpersonate") != ours
-        or lower.count(b"\r\nimpersonate-group: ") != ours - 1
-        or ours < 2
+        or lower.count(b"\r\nimpersonate") != 1 + groups + others
+        or lower.count(b"\r\nimpersonate-group: ") != groups
+        or groups < 1
+        or (others and not _carries_others(lower, identity))
         or lower.count(b"\r\nauthorization") > 1
         or lower.count(b"\r\ncontent-length:") + lower.count(b"\r\ntransfer-encoding:") > 1
         or not lower.count(b"\r") == lower.count(b"\n") == lower.count(b"\r\n")
         or head.find(b"\r\n\r\n") != len(head) - 4
     ):
         raise Internal("[unexpected] the outgoing head does not carry exactly one identity")
+
+
+def _carries_others(lower: bytes, identity: Impersonation) -> bool:
+    """Say whether UID and extra are there as often as they must be, and nothing of another kind."""
+    return lower.count(b"\r\nimpersonate-uid: ") == bool(identity.uid) and lower.count(
+        b"\r\nimpersonate-extra-"
+    ) == len(identity.extra)

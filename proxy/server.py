@@ -22,13 +22,8 @@ from typing import Any, Final
 
 import uvloop
 
-from proxy.authn.authenticator import Authenticator, TrustedIssuer
 from proxy.authn.cache import TokenCache
-from proxy.authn.issuer import Issuer, IssuerSettings
-from proxy.authn.jwks_file import JWKSFile
-from proxy.authn.keyset import KeySet
-from proxy.authn.mapping import ClaimMapping
-from proxy.authn.verifier import TokenRules
+from proxy.authn.configuration.plan import InvalidConfiguration
 from proxy.config import Address, Config
 from proxy.credentials.certificates import CertificateError
 from proxy.credentials.credential import Credential, from_files, readiness
@@ -45,7 +40,7 @@ from proxy.http.acceptor import Acceptor
 from proxy.http.listener import Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Admission, Service
-from proxy.impersonation import Policy
+from proxy.issuers import Issuers
 from proxy.limits import Limits, Tally
 from proxy.observe import logs
 from proxy.observe.access_log import AccessLog
@@ -54,6 +49,7 @@ from proxy.observe.lag import watch_lag
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.observe.requests import RequestObserver
+from proxy.plans import policy_of
 from proxy.sockets import RESERVED, affordable_connections, listen_at, listen_at_path
 from proxy.version import installed_version
 
@@ -99,16 +95,17 @@ async def _run(config: Config, writer: LogWriter) -> int:
         upstream, credential = _upstream(config)
         cache: TokenCache[Admission] = TokenCache()
         denial = _denial(config)
-        source = _key_source(config, cache, metrics)
+        issuers = _issuers(config, cache, metrics)
         pool = Pool(
             upstream.host,
             upstream.port,
             server_name=upstream.server_name,
             tls=credential.ssl_context,
         )
-        authenticator = Authenticator([_trusted_issuer(config, source)])
         service = Service(
-            gate=Gate(authenticator, cache, _policy(config), metrics, config.max_token_bytes),
+            gate=Gate(
+                issuers.authenticator, cache, policy_of(config), metrics, config.max_token_bytes
+            ),
             credential=credential,
             pool=pool,
             authority=upstream.authority,
@@ -123,7 +120,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
         if denial is not None:
             denial.on_change = listener.end_denied
             await stack.enter_async_context(_background("deny-file", denial.run(), stop))
-        parts = _Parts(service, listener, pool, credential, source, cache, denial)
+        parts = _Parts(service, listener, pool, credential, issuers, cache, denial)
         _show(metrics, parts)
 
         await stack.enter_async_context(_admin(config, metrics, parts))
@@ -132,7 +129,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
             metrics.serving_certificate_expiry.set_function(lambda: certificate.not_after)
         stack.callback(pool.abort)
         for name, work in {
-            "keys": source.run(),
+            "issuers": issuers.run(),
             "housekeeping": _keep_house(pool, certificate),
             "lag": watch_lag(metrics.event_loop_lag_seconds.observe),
         }.items():
@@ -156,7 +153,7 @@ class _Parts:
     listener: Listener
     pool: Pool
     credential: Credential
-    source: Issuer | JWKSFile
+    issuers: Issuers
     cache: TokenCache[Admission]
     denial: DenyFile | None
 
@@ -183,47 +180,11 @@ def _upstream(config: Config) -> tuple[Upstream, Credential]:
     return Upstream(host, config.upstream.port, host.rstrip(".")), credential
 
 
-def _key_source(
-    config: Config, cache: TokenCache[Admission], metrics: Metrics
-) -> Issuer | JWKSFile:
-    issuer = config.oidc_issuer_url
-
-    def changed(keys: KeySet) -> None:
-        cache.keep_only(issuer, keys)
-
-    if config.oidc_jwks_file is not None:
-        return JWKSFile(config.oidc_jwks_file, on_keys=changed)
-    settings = IssuerSettings(
-        issuer, config.oidc_discovery_url, config.oidc_ca_file, config.oidc_http_proxy
-    )
-    return Issuer(settings, on_fetch=metrics.keys_fetched, on_keys=changed)
-
-
-def _trusted_issuer(config: Config, source: Issuer | JWKSFile) -> TrustedIssuer:
-    rules = TokenRules(
-        issuer=config.oidc_issuer_url,
-        audiences=frozenset(config.oidc_client_id),
-        algorithms=frozenset(config.oidc_signing_algs),
-        leeway=config.oidc_clock_skew,
-    )
-    mapping = ClaimMapping(
-        username_claim=config.oidc_username_claim,
-        username_prefix=config.oidc_username_prefix,
-        groups_claims=config.oidc_groups_claim,
-        groups_prefix=config.oidc_groups_prefix,
-        required_claims=config.oidc_required_claim,
-    )
-    return TrustedIssuer(rules, mapping, source)
-
-
-def _policy(config: Config) -> Policy:
-    return Policy(
-        authenticated_group=config.authenticated_group,
-        groups_allow=config.groups_allow,
-        allowed_reserved_groups=frozenset(config.allow_reserved_group),
-        reserved_prefixes=config.reserved_prefix,
-        max_groups=config.max_groups,
-    )
+def _issuers(config: Config, cache: TokenCache[Admission], metrics: Metrics) -> Issuers:
+    try:
+        return Issuers(config, metrics, on_keys=cache.keep_only, on_change=cache.clear)
+    except (InvalidConfiguration, SourceError) as error:
+        raise StartError(f"--authentication-config: {error}") from error
 
 
 def _limits(config: Config) -> Limits:
@@ -293,8 +254,8 @@ def _show(metrics: Metrics, parts: _Parts) -> None:
     metrics.upstream_connections_idle.set_function(lambda: parts.pool.idle)
     metrics.upstream_connections_active.set_function(lambda: parts.pool.active)
     metrics.token_cache_entries.set_function(lambda: len(parts.cache))
-    metrics.jwks_last_success.set_function(lambda: parts.source.last_success)
-    metrics.jwks_keys.set_function(lambda: len(keys.keys) if (keys := parts.source.keys) else 0)
+    metrics.jwks_last_success.set_function(lambda: parts.issuers.last_success)
+    metrics.jwks_keys.set_function(lambda: parts.issuers.key_count)
     metrics.credential_reloads.set_function(lambda: parts.credential.changes)
     metrics.credential_expiry.set_function(lambda: parts.credential.expires_at or 0.0)
 
@@ -308,14 +269,18 @@ async def _admin(config: Config, metrics: Metrics, parts: _Parts) -> AsyncIterat
         return await readiness(parts.credential, time.time()) is None
 
     checks = [
-        Check("issuer-keys", lambda: parts.source.keys is not None),
+        Check("issuer-keys", lambda: parts.issuers.keys_held),
         Check("credential", credential_usable),
         Check("not-draining", lambda: not parts.listener.draining),
-        Check("issuer", lambda: parts.source.healthy, required=False),
+        Check("issuer", lambda: parts.issuers.healthy, required=False),
         Check("upstream", lambda: parts.pool.reachable, required=False),
     ]
     if (denial := parts.denial) is not None:
         checks.append(Check("deny-file", lambda: denial.healthy, required=False))
+    if config.authentication_config is not None:
+        checks.append(
+            Check("authentication-config", lambda: parts.issuers.up_to_date, required=False)
+        )
     try:
         runner = await serve_admin(
             metrics.registry, checks, config.admin_listen.host, config.admin_listen.port
