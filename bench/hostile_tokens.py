@@ -31,6 +31,7 @@ from proxy.http.head import parse_request
 from proxy.http.service import Admission
 from proxy.impersonation import Policy
 from proxy.limits import DEFAULTS, MAX_TOKEN_BYTES
+from tests.authn.tokens import NOWHERE
 from tests.issuer import (
     CLIENT_ID,
     SigningKey,
@@ -147,7 +148,7 @@ def authenticator() -> Authenticator:
     """Return one that accepts every algorithm, and holds a key for each."""
     rules = TokenRules(ISSUER, frozenset([CLIENT_ID]), frozenset(ALGORITHMS))
     mapping = ClaimMapping("email", groups_claims=("tags", "groups"))
-    return Authenticator([TrustedIssuer(rules, mapping, _Held())])
+    return Authenticator([TrustedIssuer(rules, mapping, _Held(), NOWHERE)])
 
 
 def main() -> int:

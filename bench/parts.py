@@ -26,6 +26,7 @@ from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.requestinfo import resolve
 from proxy.userinfo import UserInfo
+from tests.authn.tokens import NOWHERE
 from tests.issuer import jwks_document, rsa_key, tsidp_claims
 
 ISSUER = "https://idp.tail1234.ts.net"
@@ -61,7 +62,7 @@ def main() -> int:
     response = parse_response(RESPONSE)
     rules = TokenRules(ISSUER, frozenset([str(tsidp_claims(ISSUER)["aud"])]))
     mapping = ClaimMapping("email", groups_claims=("tags", "groups"))
-    authenticator = Authenticator([TrustedIssuer(rules, mapping, _Keys())])
+    authenticator = Authenticator([TrustedIssuer(rules, mapping, _Keys(), NOWHERE)])
     user = UserInfo("alice@example.com", groups=("a", "b"))
     identity = impersonate(user, Policy("headlamp-auth-proxy:authenticated"))
     credential = b"Authorization: Bearer " + b"x" * 1000 + b"\r\n"

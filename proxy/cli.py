@@ -15,7 +15,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, NoReturn
 
-from proxy.config import ConfigError, load
+from proxy.config import Config, ConfigError, load
+from proxy.config.model import IDENTITY, TOKENS
 from proxy.config.usage import flags_help
 from proxy.version import installed_version
 
@@ -59,7 +60,12 @@ def _serve(arguments: Sequence[str]) -> int:
     # As process 1 of a container, a program without a handler does not notice SIGTERM at all.
     signal.signal(signal.SIGTERM, _leave)
     try:
-        config = load(arguments, os.environ, check_kubeconfig=_kubeconfig_problems)
+        config = load(
+            arguments,
+            os.environ,
+            check_kubeconfig=_kubeconfig_problems,
+            check_authentication=_authentication_problems,
+        )
     except ConfigError as error:
         return _wrong(*error.problems)
     from proxy.server import serve
@@ -75,6 +81,36 @@ def _kubeconfig_problems(content: bytes, path: Path) -> list[str]:
     from proxy.credentials.kubeconfig import problems_of
 
     return problems_of(content, path)
+
+
+def _authentication_problems(content: bytes, config: Config) -> list[str]:
+    from proxy.plans import problems_of_file
+
+    return problems_of_file(content, config)
+
+
+def _explain(arguments: Sequence[str]) -> int:
+    from proxy.tools.explain.command import main as explain
+
+    return explain(arguments)
+
+
+def _explain_details() -> str:
+    from proxy.tools.explain.command import DETAILS
+
+    return f"{DETAILS}\n{flags_help(TOKENS, IDENTITY)}"
+
+
+def _check_config(arguments: Sequence[str]) -> int:
+    from proxy.tools.explain.command import check
+
+    return check(arguments)
+
+
+def _check_config_details() -> str:
+    from proxy.tools.explain.command import CHECK_DETAILS
+
+    return f"{CHECK_DETAILS}\n{flags_help(TOKENS, IDENTITY)}"
 
 
 def _version(arguments: Sequence[str]) -> int:
@@ -98,6 +134,10 @@ def _demo_details() -> str:
 
 COMMANDS: Final[Mapping[str, Command]] = {
     "serve": Command("Run the proxy.", _serve, flags_help),
+    "explain": Command("Say what is made of a token, and why.", _explain, _explain_details),
+    "check-config": Command(
+        "Check the settings about tokens and identities.", _check_config, _check_config_details
+    ),
     "demo": Command("Try it all on this machine, with people to be.", _demo, _demo_details),
     "version": Command("Print the version.", _version),
 }

@@ -209,6 +209,26 @@ class RequiredClaimMismatch(AuthenticationError):
     message = "The token lacks a claim that is required here, or carries another value of it."
 
 
+class ExpressionFailed(AuthenticationError):
+    label = "expression_failed"
+    message = "The token's claims do not fit the expressions by which users are made of them here."
+
+
+class ClaimRuleBroken(AuthenticationError):
+    label = "claim_rule_broken"
+    message = "The token's claims do not keep a rule that is set here."
+
+
+class UserRuleBroken(AuthenticationError):
+    label = "user_rule_broken"
+    message = "The user that the token speaks of does not keep a rule that is set here."
+
+
+class DistributedClaimsUnavailable(AuthenticationError):
+    label = "distributed_claims_unavailable"
+    message = "The token points elsewhere for the groups of its user, where they cannot be had."
+
+
 class KeysUnavailable(ProxyError):
     code = 503
     reason = "ServiceUnavailable"
@@ -284,6 +304,19 @@ class AccessReviewUnavailable(ProxyError):
     label = "access_review_unavailable"
     message = "The API server did not say whether you may impersonate. Try again in a moment."
     retry_after = 5
+
+
+class UidMalformed(IdentityError):
+    label = "uid_malformed"
+    message = "The user's UID begins or ends with a blank, or holds a control character."
+
+
+class ExtraMalformed(IdentityError):
+    label = "extra_malformed"
+    message = (
+        "Extra information about the user is empty, begins or ends with a blank, holds a control "
+        "character, or is too much."
+    )
 
 
 class Denied(ProxyError):

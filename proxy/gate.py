@@ -12,17 +12,11 @@ import time
 from collections.abc import Awaitable
 from typing import Protocol
 
-from proxy.authn.authenticator import Authenticated, Authenticator
+from proxy.authn.authenticator import NEEDS_FETCH, Authenticated, Authenticator
 from proxy.authn.cache import TokenCache
 from proxy.authn.credential import Credential, extract
 from proxy.denial import Bearer
-from proxy.errors import (
-    ConnectionNamesIdentity,
-    ImpersonationNotAllowed,
-    KeyUnknown,
-    ProxyError,
-    SignatureInvalid,
-)
+from proxy.errors import ConnectionNamesIdentity, ImpersonationNotAllowed
 from proxy.headers import names_identity
 from proxy.http.head import RequestHead
 from proxy.http.service import Admission
@@ -62,7 +56,7 @@ class Gate:
         self._may_impersonate = may_impersonate  # somebody else decides about such requests
 
     def admit(self, head: RequestHead, now: float) -> Admission | Awaitable[Admission]:
-        """Return the identity for a request, at once unless a key must be fetched first.
+        """Return the identity for a request, at once unless something must be fetched first.
 
         ``now`` in unix seconds. Raises the ``ProxyError`` that the request is to be answered with.
         """
@@ -77,8 +71,8 @@ class Gate:
             began = time.perf_counter()
             try:
                 authenticated = self._authenticator.authenticate(credential.token, now)
-            except (KeyUnknown, SignatureInvalid) as error:
-                return self._admit_with_fresh_keys(head, credential, key, now, error)
+            except NEEDS_FETCH as missing:
+                return self._admit_after_fetching(head, credential, key, now, missing)
             finally:
                 self._observer.token_validated(time.perf_counter() - began)
             admission = self._asserted(head, authenticated, key, now)
@@ -86,15 +80,13 @@ class Gate:
             raise ImpersonationNotAllowed
         return admission.with_protocols(credential.protocols)
 
-    async def _admit_with_fresh_keys(
-        self, head: RequestHead, credential: Credential, key: bytes, now: float, error: ProxyError
+    async def _admit_after_fetching(
+        self, head: RequestHead, credential: Credential, key: bytes, now: float, missing: Exception
     ) -> Admission:
-        """Look for newer keys, and try once more; ``error`` stands if there was no looking."""
+        """Fetch what is missing, and try once more; it stands if there may be no looking."""
         began = time.perf_counter()
-        if not await self._authenticator.refresh_keys(credential.token):
-            raise error
+        authenticated = await self._authenticator.resume(credential.token, now, missing)
         now += time.perf_counter() - began
-        authenticated = self._authenticator.authenticate(credential.token, now)
         admission = self._asserted(head, authenticated, key, now)
         return admission.with_protocols(credential.protocols)
 

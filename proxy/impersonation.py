@@ -22,23 +22,29 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from proxy.errors import (
+    ExtraMalformed,
     GroupMalformed,
     GroupReserved,
     ImpersonationDenied,
     ImpersonationMalformed,
     Internal,
     TooManyGroups,
+    UidMalformed,
     UsernameMalformed,
     UsernameReserved,
 )
 from proxy.limits import MAX_GROUPS
 from proxy.rights import ORIGINAL_USER
-from proxy.userinfo import UserInfo
+from proxy.userinfo import CREDENTIAL_ID, UserInfo
 
 RESERVED_PREFIXES: Final = ("system:", "kubeadm:", "eks:", "aks:")
 NEVER_ALLOWED: Final = "system:masters"
 # kube-apiserver adds this one itself to whoever is impersonated; naming it needs its own RBAC.
 NEVER_SENT: Final = "system:authenticated"
+MAX_EXTRA: Final = 64  # values, of all keys together
+
+# What of a key is escaped in the name of a header; more than client-go does (see _header_name).
+_ESCAPED: Final = re.compile(rb"[^a-z0-9.-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class Policy:
     allowed_reserved_groups: frozenset[str] = frozenset()
     reserved_prefixes: tuple[str, ...] = RESERVED_PREFIXES
     max_groups: int = MAX_GROUPS
+    send_credential_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +64,16 @@ class Impersonation:
     """An identity that may be asserted, with its header lines ready to write.
 
     ``groups`` includes our own; ``dropped`` counts groups that no ``groups_allow`` glob matches.
-    ``original`` is the user who asked to be somebody else, empty where nobody did.
+    ``extra`` has each value with its key; ``uid`` is empty where there is none. ``original`` is
+    the user who asked to be somebody else, empty where nobody did.
     """
 
     username: str
     groups: tuple[str, ...]
     header: bytes
     dropped: int
+    uid: str = ""
+    extra: tuple[tuple[str, str], ...] = ()
     original: str = ""
 
 
@@ -76,9 +86,44 @@ def impersonate(user: UserInfo, policy: Policy) -> Impersonation:
     for group in groups:
         _check_group(group, policy)
     sent = (*(g for g in groups if g != NEVER_SENT), policy.authenticated_group)
-    lines = [f"Impersonate-User: {user.username}\r\n"]
-    lines += [f"Impersonate-Group: {group}\r\n" for group in sent]
-    return Impersonation(user.username, sent, "".join(lines).encode(), dropped)
+    if user.uid:
+        _check_uid(user.uid)
+    extra = _extra(user, policy) if user.extra else ()
+    header = _header(user.username, sent, user.uid, extra)
+    return Impersonation(user.username, sent, header, dropped, user.uid, extra)
+
+
+def _extra(user: UserInfo, policy: Policy) -> tuple[tuple[str, str], ...]:
+    """Return each value to send with its key; what is not sent is not judged."""
+    extra = tuple(
+        (key, value)
+        for key, values in user.extra.items()
+        if key != CREDENTIAL_ID or policy.send_credential_id
+        for value in values
+    )
+    if len(extra) > MAX_EXTRA:
+        raise ExtraMalformed(f"{len(extra)} values of extra, at most {MAX_EXTRA} pass")
+    for key, value in extra:
+        # In transit a key is lower-cased, so another one would arrive as somebody else's.
+        if _malformed(key) or key != key.lower():
+            raise ExtraMalformed(f"key {key!a} of extra is not one in lower case")
+        if problem := _malformed(value):
+            raise ExtraMalformed(f"value {value!a} of extra {key!a} {problem}")
+    return extra
+
+
+def _header_name(key: str) -> str:
+    """Escape a key so that it arrives as it is: the API server lower-cases, then undoes escapes.
+
+    Escaped is what client-go escapes (transport/round_trippers.go, headerKeyEscape), capitals,
+    which would lose their case, and all else that is no letter, for some servers lose a ``_``.
+    """
+    return _ESCAPED.sub(lambda found: b"%%%02X" % ord(found[0]), key.encode()).decode()
+
+
+def _check_uid(uid: str) -> None:
+    if problem := _malformed(uid):
+        raise UidMalformed(f"uid {uid!a} {problem}")
 
 
 def impersonate_requested(user: UserInfo, original: Impersonation, policy: Policy) -> Impersonation:
@@ -102,24 +147,29 @@ def impersonate_requested(user: UserInfo, original: Impersonation, policy: Polic
     if any(key.lower() == ORIGINAL_USER for key in user.extra):
         raise ImpersonationDenied(f"extra {ORIGINAL_USER} is this proxy's own")
     sent = tuple(dict.fromkeys((*user.groups, policy.authenticated_group)))
-    lines = [f"Impersonate-User: {user.username}\r\n"]
-    lines += [f"Impersonate-Group: {group}\r\n" for group in sent]
-    if user.uid:
-        lines.append(f"Impersonate-Uid: {user.uid}\r\n")
-    for key, values in (*user.extra.items(), (ORIGINAL_USER, (original.username,))):
-        lines += [f"Impersonate-Extra-{_escaped(key)}: {value}\r\n" for value in values]
-    return Impersonation(user.username, sent, "".join(lines).encode(), 0, original.username)
+    asked = tuple((key, value) for key, values in user.extra.items() for value in values)
+    extra = (*asked, (ORIGINAL_USER, original.username))
+    return Impersonation(
+        user.username,
+        sent,
+        _header(user.username, sent, user.uid, extra),
+        0,
+        user.uid,
+        extra,
+        original.username,
+    )
 
 
-_PLAIN: Final = re.compile(rb"[^a-z0-9.-]")
-
-
-def _escaped(key: str) -> str:
-    """Escape an extra's key for a header's name, of which kube-apiserver lower-cases the letters.
-
-    More than client-go does (headerKeyEscape): some servers lose a name with ``_``.
-    """
-    return _PLAIN.sub(lambda found: b"%%%02X" % ord(found[0]), key.encode()).decode()
+def _header(
+    username: str, groups: tuple[str, ...], uid: str, extra: tuple[tuple[str, str], ...]
+) -> bytes:
+    """Return the header lines of an identity, all of whose parts have been judged."""
+    lines = [f"Impersonate-User: {username}\r\n"]
+    lines += [f"Impersonate-Group: {group}\r\n" for group in groups]
+    if uid:
+        lines.append(f"Impersonate-Uid: {uid}\r\n")
+    lines += [f"Impersonate-Extra-{_header_name(key)}: {value}\r\n" for key, value in extra]
+    return "".join(lines).encode()
 
 
 def _filtered(groups: tuple[str, ...], policy: Policy) -> tuple[list[str], int]:
@@ -178,16 +228,17 @@ def verify_outgoing(head: bytes, identity: Impersonation) -> None:
     lower = head.lower()
     user = lower.find(_USER)
     block = user + len(b"\r\n")
-    ours = identity.header.count(b"\r\n")
     groups = len(identity.groups)
+    others = len(identity.extra) + bool(identity.uid)
     if (
         user < 0
         or lower[user + len(_USER) : user + len(_USER) + 1] in b" \t\r"
         or head[block : block + len(identity.header)] != identity.header
         or lower.count(_USER) != 1
-        or lower.count(b"\r\nimpersonate") != ours
+        or lower.count(b"\r\nimpersonate") != 1 + groups + others
         or lower.count(b"\r\nimpersonate-group: ") != groups
-        or not groups
+        or groups < 1
+        or (others and not _carries_others(lower, identity))
         or not is_one_head(lower)
     ):
         raise Internal("[unexpected] the outgoing head does not carry exactly one identity")
@@ -201,3 +252,10 @@ def is_one_head(lower: bytes) -> bool:
         and lower.count(b"\r") == lower.count(b"\n") == lower.count(b"\r\n")
         and lower.find(b"\r\n\r\n") == len(lower) - 4
     )
+
+
+def _carries_others(lower: bytes, identity: Impersonation) -> bool:
+    """Say whether UID and extra are there as often as they must be, and nothing of another kind."""
+    return lower.count(b"\r\nimpersonate-uid: ") == bool(identity.uid) and lower.count(
+        b"\r\nimpersonate-extra-"
+    ) == len(identity.extra)

@@ -25,13 +25,9 @@ from typing import Any, Final
 import uvloop
 
 from proxy import rights
-from proxy.authn.authenticator import Authenticator, TrustedIssuer
+from proxy.authn.authenticator import Authenticator
 from proxy.authn.cache import TokenCache
-from proxy.authn.issuer import Issuer, IssuerSettings
-from proxy.authn.jwks_file import JWKSFile
-from proxy.authn.keyset import KeySet
-from proxy.authn.mapping import ClaimMapping
-from proxy.authn.verifier import TokenRules
+from proxy.authn.configuration.plan import InvalidConfiguration
 from proxy.config import Address, Config
 from proxy.credentials.certificates import CertificateError
 from proxy.credentials.credential import Credential, from_files, readiness
@@ -49,6 +45,7 @@ from proxy.http.listener import Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Admission, Service
 from proxy.impersonation import Policy
+from proxy.issuers import Issuers
 from proxy.limits import Limits, Tally
 from proxy.observe import logs
 from proxy.observe.access_log import AccessLog
@@ -57,6 +54,7 @@ from proxy.observe.lag import watch_lag
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.observe.requests import RequestObserver
+from proxy.plans import policy_of
 from proxy.review_gate import ReviewGate
 from proxy.reviews.client import Reviewer
 from proxy.reviews.impersonators import Impersonators
@@ -107,11 +105,10 @@ async def _run(config: Config, writer: LogWriter) -> int:
         upstream, credential = _upstream(config)
         cache: TokenCache[Admission] = TokenCache()
         denial = _denial(config)
-        source = _key_source(config, cache, metrics)
+        issuers = _issuers(config, cache, metrics)
         pool = _pool(upstream, credential.ssl_context)
         bare_pool = _pool(upstream, credential.bare_ssl_context)
-        authenticator = Authenticator([_trusted_issuer(config, source)])
-        policy = _policy(config)
+        policy = policy_of(config)
         # One for ourselves and one for clients, whose questions must not make ours wait.
         ourselves = Reviewer(upstream, credential, metrics.reviewed)
         for_clients = Reviewer(upstream, credential, metrics.reviewed)
@@ -119,7 +116,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
         stack.push_async_callback(for_clients.close)
         check = _self_check(config, ourselves, policy)
         gate = Gate(
-            authenticator,
+            issuers.authenticator,
             cache,
             policy,
             metrics,
@@ -127,7 +124,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
             may_impersonate=config.allow_impersonation,
         )
         service = Service(
-            gate=_second_gate(config, gate, authenticator, policy, for_clients),
+            gate=_second_gate(config, gate, issuers.authenticator, policy, for_clients),
             credential=WithheldCredential(credential, check),
             pool=pool,
             authority=upstream.authority,
@@ -144,7 +141,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
             denial.on_change = listener.end_denied
             await stack.enter_async_context(_background("deny-file", denial.run(), stop))
         pools = (pool, bare_pool)
-        parts = _Parts(service, listener, pools, credential, source, cache, denial, check)
+        parts = _Parts(service, listener, pools, credential, issuers, cache, denial, check)
         _show(metrics, parts)
 
         await stack.enter_async_context(_admin(config, metrics, parts))
@@ -154,7 +151,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
         stack.callback(pool.abort)
         stack.callback(bare_pool.abort)
         for name, work in {
-            "keys": source.run(),
+            "issuers": issuers.run(),
             "housekeeping": _keep_house(parts.pools, certificate),
             "self check": check.run(),
             "lag": watch_lag(metrics.event_loop_lag_seconds.observe),
@@ -179,7 +176,7 @@ class _Parts:
     listener: Listener
     pools: tuple[Pool, Pool]  # for what is asserted, and for what is passed through
     credential: Credential
-    source: Issuer | JWKSFile
+    issuers: Issuers
     cache: TokenCache[Admission]
     denial: DenyFile | None
     check: SelfCheck
@@ -236,47 +233,11 @@ def _second_gate(
     return review_gate if config.token_passthrough or config.allow_impersonation else gate
 
 
-def _key_source(
-    config: Config, cache: TokenCache[Admission], metrics: Metrics
-) -> Issuer | JWKSFile:
-    issuer = config.oidc_issuer_url
-
-    def changed(keys: KeySet) -> None:
-        cache.keep_only(issuer, keys)
-
-    if config.oidc_jwks_file is not None:
-        return JWKSFile(config.oidc_jwks_file, on_keys=changed)
-    settings = IssuerSettings(
-        issuer, config.oidc_discovery_url, config.oidc_ca_file, config.oidc_http_proxy
-    )
-    return Issuer(settings, on_fetch=metrics.keys_fetched, on_keys=changed)
-
-
-def _trusted_issuer(config: Config, source: Issuer | JWKSFile) -> TrustedIssuer:
-    rules = TokenRules(
-        issuer=config.oidc_issuer_url,
-        audiences=frozenset(config.oidc_client_id),
-        algorithms=frozenset(config.oidc_signing_algs),
-        leeway=config.oidc_clock_skew,
-    )
-    mapping = ClaimMapping(
-        username_claim=config.oidc_username_claim,
-        username_prefix=config.oidc_username_prefix,
-        groups_claims=config.oidc_groups_claim,
-        groups_prefix=config.oidc_groups_prefix,
-        required_claims=config.oidc_required_claim,
-    )
-    return TrustedIssuer(rules, mapping, source)
-
-
-def _policy(config: Config) -> Policy:
-    return Policy(
-        authenticated_group=config.authenticated_group,
-        groups_allow=config.groups_allow,
-        allowed_reserved_groups=frozenset(config.allow_reserved_group),
-        reserved_prefixes=config.reserved_prefix,
-        max_groups=config.max_groups,
-    )
+def _issuers(config: Config, cache: TokenCache[Admission], metrics: Metrics) -> Issuers:
+    try:
+        return Issuers(config, metrics, on_keys=cache.keep_only, on_change=cache.clear)
+    except (InvalidConfiguration, SourceError) as error:
+        raise StartError(f"--authentication-config: {error}") from error
 
 
 def _limits(config: Config) -> Limits:
@@ -346,8 +307,8 @@ def _show(metrics: Metrics, parts: _Parts) -> None:
     metrics.upstream_connections_idle.set_function(lambda: sum(p.idle for p in parts.pools))
     metrics.upstream_connections_active.set_function(lambda: sum(p.active for p in parts.pools))
     metrics.token_cache_entries.set_function(lambda: len(parts.cache))
-    metrics.jwks_last_success.set_function(lambda: parts.source.last_success)
-    metrics.jwks_keys.set_function(lambda: len(keys.keys) if (keys := parts.source.keys) else 0)
+    metrics.jwks_last_success.set_function(lambda: parts.issuers.last_success)
+    metrics.jwks_keys.set_function(lambda: parts.issuers.key_count)
     metrics.credential_reloads.set_function(lambda: parts.credential.changes)
     for finding, gauge in metrics.own_privileges.items():
         gauge.set_function(partial(parts.check.found, finding))
@@ -365,18 +326,22 @@ async def _admin(config: Config, metrics: Metrics, parts: _Parts) -> AsyncIterat
         return await readiness(parts.credential, time.time()) is None
 
     checks = [
-        Check("issuer-keys", lambda: parts.source.keys is not None),
+        Check("issuer-keys", lambda: parts.issuers.keys_held),
         Check("credential", credential_usable),
         Check("not-draining", lambda: not parts.listener.draining),
         Check("account-not-privileged", lambda: parts.check.unprivileged),
         Check("impersonation", lambda: not parts.check.found("seen_as_somebody_else")),
-        Check("issuer", lambda: parts.source.healthy, required=False),
+        Check("issuer", lambda: parts.issuers.healthy, required=False),
         Check("upstream", lambda: parts.pools[0].reachable, required=False),
         Check("own-privileges", lambda: parts.check.modest, required=False),
         Check("own-privileges-known", lambda: parts.check.known, required=False),
     ]
     if (denial := parts.denial) is not None:
         checks.append(Check("deny-file", lambda: denial.healthy, required=False))
+    if config.authentication_config is not None:
+        checks.append(
+            Check("authentication-config", lambda: parts.issuers.up_to_date, required=False)
+        )
     try:
         runner = await serve_admin(
             metrics.registry, checks, config.admin_listen.host, config.admin_listen.port

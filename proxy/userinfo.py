@@ -10,6 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Final
+
+# The extra that says which token it was (pkg/authentication/user/user.go, CredentialIDKey).
+CREDENTIAL_ID: Final = "authentication.kubernetes.io/credential-id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +24,13 @@ class UserInfo:
     uid: str = ""
     groups: tuple[str, ...] = ()
     extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def as_claims(user: UserInfo) -> dict[str, Any]:
+    """Return a user as the value of the variable ``user``, and as ``explain`` shows it."""
+    return {
+        "username": user.username,
+        "uid": user.uid,
+        "groups": list(user.groups),
+        "extra": {key: list(values) for key, values in user.extra.items()},
+    }

@@ -19,7 +19,7 @@ from proxy.headers import BEARER_PROTOCOL_PREFIX, RequestHeaders
 from proxy.http.head import RequestHead, parse_request
 from proxy.http.service import Admission
 from proxy.impersonation import Policy
-from tests.authn.tokens import ISSUER, NOW, RULES, HeldKeys, key_set, token
+from tests.authn.tokens import ISSUER, NOW, NOWHERE, RULES, HeldKeys, key_set, token
 from tests.issuer import rsa_key
 
 OWN = "headlamp-auth-proxy:authenticated"
@@ -56,7 +56,7 @@ class Setup:
         self.cache: TokenCache[Admission] = TokenCache()
         self.seen = Seen()
         mapping = ClaimMapping("email", groups_claims=("groups",))
-        authenticator = Authenticator([TrustedIssuer(RULES, mapping, self.source)])
+        authenticator = Authenticator([TrustedIssuer(RULES, mapping, self.source, NOWHERE)])
         self.gate = Gate(authenticator, self.cache, Policy(OWN, groups_allow), self.seen)
 
     def admit(self, *fields: tuple[str, str], now: float = NOW) -> Admission:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import unquote
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import (
+    ExtraMalformed,
     GroupMalformed,
     GroupReserved,
     IdentityError,
@@ -16,13 +18,20 @@ from proxy.errors import (
     ImpersonationMalformed,
     Internal,
     TooManyGroups,
+    UidMalformed,
     UsernameMalformed,
     UsernameReserved,
 )
-from proxy.impersonation import Policy, impersonate, impersonate_requested, verify_outgoing
+from proxy.impersonation import (
+    MAX_EXTRA,
+    Policy,
+    impersonate,
+    impersonate_requested,
+    verify_outgoing,
+)
 from proxy.limits import MAX_GROUPS
 from proxy.rights import ORIGINAL_USER
-from proxy.userinfo import UserInfo
+from proxy.userinfo import CREDENTIAL_ID, UserInfo
 
 OWN = "headlamp-auth-proxy:authenticated"
 POLICY = Policy(OWN)
@@ -250,3 +259,88 @@ def test_a_head_without_exactly_this_identity_never_leaves(head: bytes) -> None:
     verify_outgoing(GOOD, ALICE)
     with pytest.raises(Internal):
         verify_outgoing(head, ALICE)
+
+
+FOO = "example.org/foo"
+SENDING = Policy(OWN, send_credential_id=True)
+
+
+def test_a_uid_and_extra_have_headers_of_their_own() -> None:
+    user = UserInfo("alice", uid="u1", extra={FOO: ("a", "b c"), "example.org/a%b": ("x",)})
+    identity = impersonate(user, POLICY)
+    assert identity.header.decode().split("\r\n") == [
+        "Impersonate-User: alice",
+        f"Impersonate-Group: {OWN}",
+        "Impersonate-Uid: u1",
+        "Impersonate-Extra-example.org%2Ffoo: a",
+        "Impersonate-Extra-example.org%2Ffoo: b c",
+        "Impersonate-Extra-example.org%2Fa%25b: x",
+        "",
+    ]
+    assert (identity.uid, identity.extra[0]) == ("u1", (FOO, "a"))
+
+
+def test_the_credential_s_id_is_sent_only_where_that_is_switched_on() -> None:
+    user = UserInfo("alice", extra={CREDENTIAL_ID: ("JTI=1",)})
+    assert b"Extra" not in impersonate(user, POLICY).header
+    name = b"Impersonate-Extra-authentication.kubernetes.io%2Fcredential-id: JTI=1\r\n"
+    assert name in impersonate(user, SENDING).header
+
+
+def test_a_credential_s_id_that_is_not_sent_keeps_nobody_out() -> None:
+    user = UserInfo("alice", extra={CREDENTIAL_ID: ("JTI=a\nb",)})
+    impersonate(user, POLICY)
+    with pytest.raises(ExtraMalformed):
+        impersonate(user, SENDING)
+
+
+@pytest.mark.parametrize("text", [" a", "a\t", "a\r\nImpersonate-User: root", "\0", "\ufffd"])
+def test_a_uid_or_extra_that_would_arrive_as_another_is_refused(text: str) -> None:
+    with pytest.raises(UidMalformed):
+        impersonate(UserInfo("alice", uid=text), POLICY)
+    with pytest.raises(ExtraMalformed):
+        impersonate(UserInfo("alice", extra={FOO: ("good", text)}), POLICY)
+    with pytest.raises(ExtraMalformed):
+        impersonate(UserInfo("alice", extra={text: ("good",)}), POLICY)
+
+
+@pytest.mark.parametrize("extra", [{FOO: ("",)}, {"": ("a",)}, {"example.org/Foo": ("a",)}])
+def test_extra_is_neither_empty_nor_in_upper_case(extra: dict[str, tuple[str, ...]]) -> None:
+    with pytest.raises(ExtraMalformed):
+        impersonate(UserInfo("alice", extra=extra), POLICY)
+
+
+def test_too_much_extra_is_refused() -> None:
+    values = tuple(map(str, range(MAX_EXTRA + 1)))
+    impersonate(UserInfo("alice", extra={FOO: values[1:]}), POLICY)
+    with pytest.raises(ExtraMalformed, match=str(MAX_EXTRA)):
+        impersonate(UserInfo("alice", extra={FOO: values}), POLICY)
+
+
+WHOLE = impersonate(UserInfo("alice", uid="u1", extra={FOO: ("a", "b")}), POLICY)
+WHOLE_HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n" + WHOLE.header + b"Accept: */*\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(WHOLE_HEAD.replace(b"Impersonate-Uid: u1\r\n", b""), id="no uid"),
+        pytest.param(WHOLE_HEAD.replace(b"Accept: */*", b"Impersonate-Uid: u2"), id="two uids"),
+        pytest.param(
+            WHOLE_HEAD.replace(b"Accept: */*", b"Impersonate-Extra-a: b"), id="one more extra"
+        ),
+        pytest.param(WHOLE_HEAD.replace(b"2Ffoo: b", b"2Ffoo: c"), id="another value"),
+    ],
+)
+def test_a_head_with_another_uid_or_extra_never_leaves(head: bytes) -> None:
+    verify_outgoing(WHOLE_HEAD, WHOLE)
+    with pytest.raises(Internal):
+        verify_outgoing(head, WHOLE)
+
+
+def test_lines_of_one_kind_do_not_stand_in_for_those_of_another() -> None:
+    """Even a header block that was made wrong is seen: it is not trusted either."""
+    header = WHOLE.header.replace(b"Impersonate-Uid: u1", b"Impersonate-Extra-uid: u1")
+    forged = replace(WHOLE, header=header)
+    with pytest.raises(Internal):
+        verify_outgoing(WHOLE_HEAD.replace(WHOLE.header, header), forged)

@@ -21,7 +21,7 @@ from proxy.reviews.impersonators import Impersonators
 from proxy.reviews.tokens import TokenReviews
 from proxy.speaker import PassedThrough
 from proxy.userinfo import UserInfo
-from tests.authn.tokens import ISSUER, NOW, RULES, HeldKeys, key_set, token
+from tests.authn.tokens import ISSUER, NOW, NOWHERE, RULES, HeldKeys, key_set, token
 from tests.issuer import rsa_key
 from tests.test_gate import EXPIRED, GOOD, OWN, WEBSOCKET, Seen, authorization, head, subprotocol
 
@@ -53,7 +53,7 @@ class Setup:
         self.source = HeldKeys(rsa_key())
         self.api = ApiServer()
         mapping = ClaimMapping("email", groups_claims=("groups",))
-        authenticator = Authenticator([TrustedIssuer(RULES, mapping, self.source)])
+        authenticator = Authenticator([TrustedIssuer(RULES, mapping, self.source, NOWHERE)])
         policy = Policy(OWN)
         cache: TokenCache[Admission] = TokenCache()
         first = Gate(authenticator, cache, policy, Seen(), may_impersonate=impersonation)

@@ -115,6 +115,79 @@ def issuer_flags(issuer: FakeIssuer) -> list[str]:
     ]
 
 
+def authentication_config(issuer: FakeIssuer, **mappings: object) -> str:
+    authenticator = {
+        "issuer": {
+            "url": issuer.url,
+            "audiences": [issuer.client_id],
+            "certificateAuthority": issuer.ca_file.read_text(),
+        },
+        "claimMappings": {"username": {"claim": "email", "prefix": ""}, **mappings},
+    }
+    return json.dumps(
+        {
+            "apiVersion": "apiserver.config.k8s.io/v1",
+            "kind": "AuthenticationConfiguration",
+            "jwt": [authenticator],
+        }
+    )
+
+
+def test_kube_apiservers_file_is_served_by_and_followed(
+    tmp_path: Path, issuer: tuple[FakeIssuer, Run], upstream_flags: list[str]
+) -> None:
+    fake, _ = issuer
+    file = tmp_path / "authentication.json"
+    file.write_text(
+        authentication_config(
+            fake,
+            uid={"claim": "node"},
+            groups={"expression": "['tier:' + claims.tailnet]"},
+            extra=[{"key": "example.org/nid", "valueExpression": "string(int(claims.nid))"}],
+        )
+    )
+    flags = [f"--authentication-config={file}", "--send-credential-id", *upstream_flags]
+    with Serve(tmp_path, *flags) as serve:
+        serve.wait_ready()
+        status, seen = serve.get("/version", fake.token(jti="j/1"))
+        assert status == 200
+        sent = {name: value for name, value in seen.items() if name.startswith("Impersonate-")}
+        assert sent == {
+            "Impersonate-User": "alice@example.com",
+            "Impersonate-Group": "tier:tail1234.ts.net., headlamp-auth-proxy:authenticated",
+            "Impersonate-Uid": "alice-laptop.tail1234.ts.net.",
+            "Impersonate-Extra-example.org%2Fnid": "4821937465018273",
+            "Impersonate-Extra-authentication.kubernetes.io%2Fcredential-id": "JTI=j/1",
+        }
+
+        file.write_text("{}")
+        failures = 'authentication_config_reloads_total{result="failure"}'
+        serve.wait_until(lambda: serve.metric(failures) == 1, "noticed")
+        assert serve.probe("/readyz")[0] == 200
+        assert "[-]authentication-config failed" in serve.probe("/readyz?verbose")[1]
+        assert serve.get("/version", fake.token())[0] == 200
+
+        token = fake.token()
+        assert serve.get("/version", token)[1]["Impersonate-Uid"]
+        file.write_text(authentication_config(fake))
+        successes = 'authentication_config_reloads_total{result="success"}'
+        serve.wait_until(lambda: serve.metric(successes) == 1, "taken")
+        assert "[+]authentication-config ok" in serve.probe("/readyz?verbose")[1]
+        assert "Impersonate-Uid" not in serve.get("/version", token)[1]  # no longer cached
+
+
+def test_a_file_that_cannot_be_used_stops_the_start(
+    tmp_path: Path, issuer: tuple[FakeIssuer, Run]
+) -> None:
+    fake, _ = issuer
+    file = tmp_path / "authentication.json"
+    file.write_text(authentication_config(fake, username={"claim": "sub"}, uid={"expression": "x"}))
+    run = _serve(f"--authentication-config={file}", "--plaintext", "--upstream=https://10.0.0.1")
+    assert run.returncode == 2
+    assert "jwt[0].claimMappings.username.prefix: Required value" in run.stderr
+    assert "jwt[0].claimMappings.uid.expression: Invalid value" in run.stderr
+
+
 def test_it_starts_and_serves_while_the_issuer_is_away_and_recovers_by_itself(
     tmp_path: Path, issuer: tuple[FakeIssuer, Run], upstream_flags: list[str]
 ) -> None:
@@ -336,6 +409,13 @@ OBEYED: list[tuple[list[str], dict[str, object], str, str]] = [
     (["--allow-reserved-group=eks:x"], {"groups": ["eks:x"]}, GROUPS, f"eks:x, {OWN}"),
     (["--reserved-prefix=adm"], {}, REFUSED, "group_reserved"),
     (["--authenticated-group=us"], {}, GROUPS, "admins, us"),
+    (["--disallowed-issuer=https://other.example"], {}, USER, "alice@example.com"),
+    (
+        ["--send-credential-id"],
+        {"jti": "j1"},
+        "Impersonate-Extra-authentication.kubernetes.io%2Fcredential-id",
+        "JTI=j1",
+    ),
     (["--pass-header=X-Team"], {}, "X-Team", "blue"),
     (
         ["--max-head-bytes=4096", "--max-token-bytes=2048"],
@@ -501,7 +581,7 @@ def test_with_few_descriptors_there_are_fewer_connections_and_the_probes_still_a
         allowed = serve.metric("connections_limit ")
         assert 0 < allowed < few / 2
         event = "the limit of open files allows fewer connections than --max-connections"
-        assert any(line["event"] == event for line in serve.logged())
+        serve.wait_until(lambda: event in [x["event"] for x in serve.logged()], "warned")
         for _ in range(few):
             held.enter_context(socket.create_connection(("127.0.0.1", serve.port), 10))
         serve.wait_until(

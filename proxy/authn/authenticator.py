@@ -1,22 +1,29 @@
 """A token's way through authentication: whose it is, whether it holds, whom it speaks of.
 
 The issuer that a token names decides which rules and keys apply, and only byte for byte: nothing
-else of the token is looked at before. The rule for keys that are not known yet stands here once:
-ask the issuer anew (which keeps its own budget), and try once more.
+else of the token is looked at before. What has to be fetched stands here once: for a key that is
+not known, ask the issuer anew (which keeps its own budget); for claims that the token does not
+carry but points to, ask where it points; and in both cases try once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.authn import jws
+from proxy.authn.distributed import ClaimsElsewhere, Endpoint, endpoints
 from proxy.authn.keyset import KeySet
 from proxy.authn.mapping import ClaimMapping, text, user_info
+from proxy.authn.trace import Trace
 from proxy.authn.verifier import TokenRules, claimed_issuers, unverified_issuer, verify
-from proxy.errors import IssuerUnknown, KeysUnavailable
+from proxy.errors import IssuerUnknown, KeysUnavailable, KeyUnknown, SignatureInvalid
 from proxy.userinfo import UserInfo
+
+# What may still come to a good end if something is fetched first.
+NEEDS_FETCH = (KeyUnknown, SignatureInvalid, ClaimsElsewhere)
 
 
 class KeySource(Protocol):
@@ -33,12 +40,29 @@ class KeySource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """Claims that came from elsewhere, and how long they may be believed (unix seconds)."""
+
+    claims: Mapping[str, Any]
+    expires_at: float
+
+
+class ClaimResolver(Protocol):
+    """Who fetches the claims that a token points to."""
+
+    async def resolve(self, wanted: Sequence[Endpoint], now: float) -> Fetched:
+        """Return every wanted claim. Raises DistributedClaimsUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class TrustedIssuer:
     """An issuer, and what its tokens must be and mean."""
 
     rules: TokenRules
     mapping: ClaimMapping
     source: KeySource
+    resolver: ClaimResolver
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +84,45 @@ class Authenticator:
     """Authenticates tokens of any of several issuers, whose URLs are distinct."""
 
     def __init__(self, issuers: Iterable[TrustedIssuer]) -> None:
+        self.replace(issuers)
+
+    def replace(self, issuers: Iterable[TrustedIssuer]) -> None:
+        """Trust these issuers from now on, and no others."""
         self._issuers = {issuer.rules.issuer: issuer for issuer in issuers}
 
-    def authenticate(self, token: bytes, now: float) -> Authenticated:
-        """Return whom ``token`` speaks of. Raises an AuthenticationError or KeysUnavailable."""
+    def authenticate(
+        self,
+        token: bytes,
+        now: float,
+        fetched: Fetched | None = None,
+        trace: Trace | None = None,
+    ) -> Authenticated:
+        """Return whom ``token`` speaks of.
+
+        Raises an AuthenticationError, KeysUnavailable, or ClaimsElsewhere, unless what that asks
+        for is given as ``fetched``.
+        """
         unverified = jws.parse(token)
-        trusted = self._trusted(unverified)
+        trusted = self._trusted(unverified, trace)
         keys = trusted.source.keys
         if keys is None:
-            raise KeysUnavailable(f"no keys of {trusted.rules.issuer} yet")
+            raise KeysUnavailable(
+                f"oidc: authenticator not initialized (no keys of {trusted.rules.issuer} yet)"
+            )
         verified = verify(unverified, keys, trusted.rules, now)
-        claims = verified.claims
+        if trace is not None:
+            trace.note("signature", key=verified.key, expires_at=verified.expires_at)
+        claims, expires_at = verified.claims, verified.expires_at
+        if fetched is not None:
+            claims, expires_at = {**claims, **fetched.claims}, min(expires_at, fetched.expires_at)
+        elif "_claim_names" in claims and (
+            elsewhere := endpoints(claims, trusted.mapping.groups_claims)
+        ):
+            raise ClaimsElsewhere(elsewhere)
+        user = user_info(claims, trusted.mapping, trace)
         return Authenticated(
-            user_info(claims, trusted.mapping),
-            verified.expires_at,
+            user,
+            expires_at,
             trusted.rules.issuer,
             verified.key,
             subject=text(claims, "sub"),
@@ -84,12 +133,34 @@ class Authenticator:
         """Say whether a token claims a trusted issuer in any way in which it could be read."""
         return not self._issuers.keys().isdisjoint(claimed_issuers(token))
 
-    async def refresh_keys(self, token: bytes) -> bool:
-        """Look for newer keys of the issuer that ``token`` names; return whether that was done."""
-        return await self._trusted(jws.parse(token)).source.refresh()
+    async def resume(
+        self, token: bytes, now: float, missing: Exception, trace: Trace | None = None
+    ) -> Authenticated:
+        """Fetch what ``authenticate`` found missing (one of NEEDS_FETCH) at ``now``; try again.
 
-    def _trusted(self, token: jws.UnverifiedToken) -> TrustedIssuer:
-        trusted = self._issuers.get(unverified_issuer(token))
+        Raises as ``authenticate`` does, and ``missing`` itself if there may be no looking now.
+        """
+        began = time.perf_counter()
+        trusted = self._trusted(jws.parse(token))
+        if not isinstance(missing, ClaimsElsewhere):
+            if not await trusted.source.refresh():
+                raise missing
+            try:
+                return self.authenticate(token, now + time.perf_counter() - began, trace=trace)
+            except ClaimsElsewhere as elsewhere:
+                missing = elsewhere
+        if trace is not None:
+            for endpoint in missing.endpoints:
+                trace.note("distributed claim", claim=endpoint.claim, endpoint=endpoint.url)
+        now += time.perf_counter() - began
+        fetched = await trusted.resolver.resolve(missing.endpoints, now)
+        return self.authenticate(token, now, fetched, trace)
+
+    def _trusted(self, token: jws.UnverifiedToken, trace: Trace | None = None) -> TrustedIssuer:
+        issuer = unverified_issuer(token)
+        trusted = self._issuers.get(issuer)
+        if trace is not None:
+            trace.note("issuer", issuer=issuer, trusted=trusted is not None)
         if trusted is None:
-            raise IssuerUnknown
+            raise IssuerUnknown(f"invalid bearer token: {issuer!a:.200} is no trusted issuer")
         return trusted

@@ -60,6 +60,10 @@ class TokenCache(Generic[T]):
         ends_at = min(expires_at, now + MAX_AGE)
         self._entries[key] = _Entry(value, ends_at, issuer, key_identity)
 
+    def clear(self) -> None:
+        """Drop everything: what made these values of tokens is no longer in force."""
+        self._entries.clear()
+
     def keep_only(self, issuer: str, keys: KeySet) -> None:
         """Drop the issuer's tokens whose key is not among ``keys``."""
         withdrawn = [

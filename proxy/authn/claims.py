@@ -15,6 +15,7 @@ from typing import Any
 
 from proxy import errors
 from proxy.authn import gojson
+from proxy.authn.gotext import cannot_unmarshal
 
 # Beyond this, Go's time wraps around into the past (time.Time counts from the year 1 in an int64).
 LAST_UNIX_SECOND = 2**63 - 1 - 62_135_596_800
@@ -41,8 +42,12 @@ def registered_claims(members: gojson.Members) -> RegisteredClaims:
     for name, value in members:
         _read(claims, gojson.fold(name), value)
     if not set(claims.sources.values()) <= claims.known_sources:
-        raise errors.ClaimMalformed("_claim_names points to a source that _claim_sources lacks")
+        raise malformed("source does not exist")
     return claims
+
+
+def malformed(reason: str) -> errors.ClaimMalformed:
+    return errors.ClaimMalformed(f"oidc: verify token: oidc: {reason}")
 
 
 def _read(claims: RegisteredClaims, field_name: str, value: Any) -> None:
@@ -62,7 +67,7 @@ def _read(claims: RegisteredClaims, field_name: str, value: Any) -> None:
         case "_claim_names":
             for source in _object(field_name, value).values():
                 if not _string(field_name, source):
-                    raise errors.ClaimMalformed("_claim_names names an empty source")
+                    raise malformed("failed to obtain source from claim name")
             claims.sources |= _object(field_name, value)
         case "_claim_sources":
             claims.known_sources |= _sources(_object(field_name, value))
@@ -72,7 +77,9 @@ def _string(name: str, value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise errors.ClaimMalformed(f"claim {name} is not a string")
+        raise malformed(
+            f"failed to unmarshal claims: claim {name}: {cannot_unmarshal(value, 'string')}"
+        )
     return value
 
 
@@ -80,7 +87,9 @@ def _object(name: str, value: object) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise errors.ClaimMalformed(f"claim {name} is not an object")
+        raise malformed(
+            f"failed to unmarshal claims: claim {name}: {cannot_unmarshal(value, 'object')}"
+        )
     return value
 
 
@@ -101,9 +110,11 @@ def _seconds(name: str, value: object) -> int:
     """Read a number, also one in quotes; a fraction is cut off."""
     number = _unquoted(value) if isinstance(value, str) else value
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise errors.ClaimMalformed(f"claim {name} is not a number of seconds")
+        raise malformed(
+            f"failed to unmarshal claims: claim {name}: {cannot_unmarshal(value, 'oidc.jsonTime')}"
+        )
     if abs(number) > sys.float_info.max:  # infinite, or an int that no float holds
-        raise errors.ClaimMalformed(f"claim {name} is out of range")
+        raise malformed(f"failed to unmarshal claims: claim {name}: the number is out of range")
     return int(number)
 
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from proxy.bounded import read_bounded
-from proxy.files import FollowedFile, SourceError
+from proxy.files import Source, SourceError
 from proxy.tls import client_context
 
 FETCH_TIMEOUT: Final = 10.0  # seconds for one document, all of it
@@ -24,6 +23,8 @@ MAX_DOCUMENT_BYTES: Final = 1 << 20
 USER_AGENT: Final = "headlamp-auth-proxy"
 
 FetchResult = Literal["success", "network", "http_error", "invalid"]
+
+_CA: Final = "--oidc-ca-file or certificateAuthority"
 
 _Errors = tuple[type[Exception], ...]
 
@@ -39,10 +40,13 @@ class FetchError(Exception):
 
 
 class Fetcher:
-    """Fetches from one issuer; ``proxy`` is an http:// or socks5h:// URL."""
+    """Fetches from one issuer, trusted by ``ca`` (PEM) or the system's roots.
 
-    def __init__(self, ca_file: Path | None, proxy: str | None) -> None:
-        self._ca = FollowedFile(ca_file, "--oidc-ca-file") if ca_file else None
+    ``proxy`` is an http:// or socks5h:// URL.
+    """
+
+    def __init__(self, ca: Source | None, proxy: str | None) -> None:
+        self._ca = ca
         self._proxy = proxy
         self._transport_errors: _Errors = (*_TRANSPORT_ERRORS, *_socks_errors(proxy))
         self._tls: tuple[bytes | None, ssl.SSLContext] | None = None  # CA bundle, and its context
@@ -64,10 +68,31 @@ class Fetcher:
 
     async def get(self, session: aiohttp.ClientSession, url: str) -> bytes:
         """Return a document. Raises FetchError."""
+        return await self._get(session, url, {}, lambda status: status == 200)
+
+    async def get_claims(
+        self, session: aiohttp.ClientSession, url: str, access_token: str
+    ) -> bytes:
+        """Return the token at a claims endpoint (getClaimJWT of oidc.go). Raises FetchError."""
+        headers = {"Accept": "application/jwt"}
+        if access_token:
+            headers["Authorization"] = f"Bearer {access_token}"
+        return await self._get(session, url, headers, lambda status: 200 <= status <= 226)
+
+    async def _get(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        headers: dict[str, str],
+        is_good: Callable[[int], bool],
+    ) -> bytes:
         http_proxy = self._proxy if _is_http(self._proxy) else None
         try:
-            async with session.get(url, proxy=http_proxy, allow_redirects=False) as response:
-                _check_status(response.status, url)
+            async with session.get(
+                url, headers=headers, proxy=http_proxy, allow_redirects=False
+            ) as response:
+                if not is_good(response.status):
+                    raise FetchError("http_error", _bad_status(response.status, url))
                 document = await read_bounded(response.content, MAX_DOCUMENT_BYTES)
         except self._transport_errors as error:
             raise FetchError("network", _explain(error, url)) from error
@@ -86,19 +111,17 @@ class Fetcher:
         return self._tls[1]
 
 
-def _check_status(status: int, url: str) -> None:
+def _bad_status(status: int, url: str) -> str:
     if 300 <= status < 400:
-        problem = "redirects, which is not followed; see --oidc-discovery-url"
-        raise FetchError("http_error", f"{url} {problem}")
-    if status != 200:
-        raise FetchError("http_error", f"{url} answers {status}")
+        return f"{url} redirects, which is not followed; see --oidc-discovery-url or discoveryURL"
+    return f"{url} answers {status}"
 
 
 def _explain(error: Exception, url: str) -> str:
     """Return what went wrong on the way, and which flag might mend it."""
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
         reason = error.__cause__.verify_message
-        return f"the certificate of {url} is refused ({reason}); see --oidc-ca-file"
+        return f"the certificate of {url} is refused ({reason}); see {_CA}"
     match error:
         case TimeoutError():
             return (

@@ -24,6 +24,7 @@ from typing import Any, Final
 from proxy.authn import gojson
 from proxy.authn.fetch import Fetcher, FetchError, FetchResult
 from proxy.authn.keyset import InvalidKeySet, KeySet, parse_jwks
+from proxy.files import FollowedFile, GivenData, Source
 
 UNKNOWN_KEY_INTERVAL: Final = 5.0  # seconds between two fetches that tokens can cause
 REFRESH_INTERVAL: Final = 300.0  # seconds between two fetches in peace
@@ -35,12 +36,22 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IssuerSettings:
-    """Where an issuer is and how it is reached; ``proxy`` is an http:// or socks5h:// URL."""
+    """Where an issuer is and how it is reached; ``proxy`` is an http:// or socks5h:// URL.
+
+    What its certificate must chain to is in a file or given as PEM, or is the system's roots.
+    """
 
     issuer: str
     discovery_url: str | None = None
     ca_file: Path | None = None
     proxy: str | None = None
+    ca_pem: str = ""
+
+    @property
+    def ca(self) -> Source | None:
+        if self.ca_pem:
+            return GivenData(f"certificateAuthority of {self.issuer}", self.ca_pem.encode())
+        return FollowedFile(self.ca_file, "--oidc-ca-file") if self.ca_file else None
 
     @property
     def discovery(self) -> str:
@@ -62,7 +73,7 @@ class Issuer:
         self.last_success = 0.0
         self._settings = settings
         self._on_fetch, self._on_keys = on_fetch, on_keys
-        self._fetcher = Fetcher(settings.ca_file, settings.proxy)
+        self._fetcher = Fetcher(settings.ca, settings.proxy)
         self._fetching: asyncio.Task[bool] | None = None
         self._asked_at = -UNKNOWN_KEY_INTERVAL  # loop time of the last fetch that a token caused
         self._failure = ""
@@ -70,16 +81,25 @@ class Issuer:
         self._loop = asyncio.get_running_loop()
 
     @property
+    def settings(self) -> IssuerSettings:
+        return self._settings
+
+    @property
     def healthy(self) -> bool:
         """Whether the last fetch went well."""
         return bool(self.last_success) and not self._failure
+
+    @property
+    def failure(self) -> str:
+        """Why the last fetch went wrong; empty if it did not, or there was none yet."""
+        return self._failure
 
     async def run(self) -> None:
         """Keep the keys fresh until cancelled."""
         delay = FIRST_RETRY
         try:
             while True:
-                if await self._fetch_once():
+                if await self.fetch():
                     delay = FIRST_RETRY
                     await asyncio.sleep(REFRESH_INTERVAL)
                 else:
@@ -98,10 +118,10 @@ class Issuer:
             if now - self._asked_at < UNKNOWN_KEY_INTERVAL:
                 return False
             self._asked_at = now
-        await self._fetch_once()
+        await self.fetch()
         return True
 
-    async def _fetch_once(self) -> bool:
+    async def fetch(self) -> bool:
         """Fetch, all who want it together; return whether it succeeded."""
         if self._fetching is None:
             self._fetching = self._loop.create_task(self._fetch(), name="fetch keys")
@@ -163,7 +183,7 @@ class Issuer:
                 raise FetchError(
                     "invalid",
                     f"{self._settings.discovery} is the document of issuer {issuer!a:.200}; "
-                    "--oidc-issuer-url must be that, letter by letter",
+                    "--oidc-issuer-url or url must be that, letter by letter",
                 )
             if not isinstance(jwks_uri, str) or not jwks_uri.lower().startswith("https://"):
                 raise FetchError("invalid", "the discovery document has no jwks_uri with https")

@@ -40,6 +40,11 @@ class JWKSFile:
         return bool(self.last_success) and not self._failure
 
     @property
+    def failure(self) -> str:
+        """Why the last look went wrong; empty if it did not."""
+        return self._failure
+
+    @property
     def keys(self) -> KeySet | None:
         now = self._loop.time()
         if now - self._looked_at >= LOOK_EVERY:
@@ -50,6 +55,10 @@ class JWKSFile:
     async def refresh(self) -> bool:
         """Say no: ``keys`` has already looked."""
         return False
+
+    async def fetch(self) -> bool:
+        """Look now; return whether there are keys."""
+        return self.keys is not None
 
     async def run(self) -> None:
         """Look though nobody asks, so that a withdrawn key is noticed and cached tokens with it."""

@@ -2,7 +2,7 @@
 
 The rules are those of go-jose, through which kube-apiserver reads tokens: unpadded base64url, no
 header member twice, and of the header only ``alg`` and ``kid`` mean anything. Keys that a token
-brings along or points to (``jwk``, ``jku``, ``x5c``, ``x5u``) are never looked at. Stricter in one
+brings along or points to (``jwk``, ``jku``, ``x5c``, ``x5u``) are never used. Stricter in one
 thing: a payload that is not base64url encoded (RFC 7797, ``b64: false``) is refused.
 """
 
@@ -20,6 +20,7 @@ MAX_MEMBERS = 256  # of a header or payload; a tsidp token has 17 claims
 
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]*")
 _KNOWN_CRITICAL = ("b64",)
+_EMBEDDED = frozenset(("jwk", "x5c", "nonce"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ def parse(token: bytes) -> UnverifiedToken:
     header, payload, signature = (_segment(part) for part in parts)
     members = _unique_members(header)
     _check_critical(members)
+    if not _EMBEDDED.isdisjoint(members):
+        from proxy.authn.embedded import problem  # hardly any token has such members
+
+        if reason := problem(members):
+            raise errors.TokenMalformed(f"oidc: verify token: oidc: malformed jwt: {reason}")
     return UnverifiedToken(
         algorithm=_text(members, "alg"),
         key_id=_text(members, "kid"),

@@ -3,6 +3,7 @@
 kube-apiserver has no leeway on ``exp``. We may have some, because Headlamp still sends the old
 token on the very request that refreshes it, and tsidp's tokens live only five minutes. ``nbf``
 keeps go-oidc's fixed minute. ``iat``, ``azp``, ``nonce`` and ``at_hash`` are checked nowhere.
+The details of errors are go-oidc's words, so that its logs and ours can be compared.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from proxy import errors
 from proxy.algorithms import ALGORITHMS
 from proxy.authn import gojson
 from proxy.authn.claims import LAST_UNIX_SECOND, RegisteredClaims, registered_claims
+from proxy.authn.gotext import quoted, quoted_list, timestamp
 from proxy.authn.jws import UnverifiedToken, decode_base64url
 from proxy.authn.keyset import KeySet, VerificationKey
 
 NOT_BEFORE_LEEWAY = 60.0  # seconds; go-oidc verify.go, not configurable there either
+
+_VERIFY = "oidc: verify token"
+_SIGNATURE = f"{_VERIFY}: failed to verify signature: failed to verify id token signature"
 
 # Google leaves out the scheme in some tokens (go-oidc verify.go, kube-apiserver oidc.go).
 _ISSUER_ALIASES = {"accounts.google.com": "https://accounts.google.com"}
@@ -81,40 +86,66 @@ def verify(token: UnverifiedToken, keys: KeySet, rules: TokenRules, now: float) 
     """Return the claims of a token that holds up at ``now`` (unix seconds).
 
     Raises, in this order: AlgorithmNotAllowed, KeyUnknown, SignatureInvalid, ClaimMalformed,
-    IssuerUnknown, AudienceMismatch, TokenExpired, TokenNotYetValid.
+    IssuerUnknown, AudienceMismatch, TokenExpired, TokenNotYetValid; with several audiences,
+    AudienceMismatch is the last, because it is kube-apiserver itself that checks them then.
     """
     if token.algorithm not in rules.algorithms:
-        raise errors.AlgorithmNotAllowed
+        raise errors.AlgorithmNotAllowed(
+            f"{_VERIFY}: oidc: id token signed with unsupported algorithm, expected "
+            f"{quoted_list(sorted(rules.algorithms))} got {quoted(token.algorithm)}"
+        )
     key = _signing_key(token, keys)
     registered = registered_claims(token.members)
-    _check_parties(registered, rules)
+    _check_issuer(registered, rules)
+    if len(rules.audiences) == 1:
+        _check_audience(registered, rules)
     expires_at = _check_times(registered, rules.leeway, now)
+    if len(rules.audiences) > 1:
+        _check_audience(registered, rules)
     return VerifiedToken(dict(token.members), key.identity, expires_at)
 
 
 def _signing_key(token: UnverifiedToken, keys: KeySet) -> VerificationKey:
     candidates = keys.candidates(token.key_id)
     if not candidates:
-        raise errors.KeyUnknown
+        raise errors.KeyUnknown(_SIGNATURE)
     for key in candidates:
         if key.verifies(token.algorithm, token.signing_input, token.signature):
             return key
-    raise errors.SignatureInvalid
+    raise errors.SignatureInvalid(_SIGNATURE)
 
 
-def _check_parties(registered: RegisteredClaims, rules: TokenRules) -> None:
+def _check_issuer(registered: RegisteredClaims, rules: TokenRules) -> None:
     issuer = _ISSUER_ALIASES.get(registered.issuer, registered.issuer)
     if issuer != rules.issuer:
-        raise errors.IssuerUnknown
-    if rules.audiences.isdisjoint(registered.audience):
-        raise errors.AudienceMismatch
+        raise errors.IssuerUnknown(
+            f"{_VERIFY}: oidc: id token issued by a different provider, expected "
+            f"{quoted(rules.issuer)} got {quoted(registered.issuer)}"
+        )
+
+
+def _check_audience(registered: RegisteredClaims, rules: TokenRules) -> None:
+    if not rules.audiences.isdisjoint(registered.audience):
+        return
+    audiences = sorted(rules.audiences)
+    one = len(audiences) == 1
+    expected = quoted(audiences[0]) if one else f"in {quoted_list(audiences)}"
+    raise errors.AudienceMismatch(
+        f"{_VERIFY}: oidc: expected audience {expected} got {quoted_list(registered.audience)}"
+    )
 
 
 def _check_times(registered: RegisteredClaims, leeway: float, now: float) -> float:
-    if registered.expiry is None:
-        raise errors.TokenExpired("the token has no exp")
-    if registered.expiry > LAST_UNIX_SECOND or registered.expiry + leeway < now:
-        raise errors.TokenExpired
+    expiry = registered.expiry
+    if expiry is None:
+        raise errors.TokenExpired(f"{_VERIFY}: oidc: token is expired (Token Expiry: none)")
+    if expiry > LAST_UNIX_SECOND or expiry + leeway < now:
+        raise errors.TokenExpired(
+            f"{_VERIFY}: oidc: token is expired (Token Expiry: {timestamp(expiry)})"
+        )
     if registered.not_before is not None and now + NOT_BEFORE_LEEWAY < registered.not_before:
-        raise errors.TokenNotYetValid
-    return registered.expiry + leeway
+        raise errors.TokenNotYetValid(
+            f"{_VERIFY}: oidc: current time {timestamp(int(now))} before the nbf (not before) "
+            f"time: {timestamp(registered.not_before)}"
+        )
+    return expiry + leeway

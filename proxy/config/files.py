@@ -19,6 +19,7 @@ from proxy.denial import InvalidDenyList, parse_deny_list
 ReadFile = Callable[[Path], bytes]
 LoadPair = Callable[[Path, Path], None]
 CheckKubeconfig = Callable[[bytes, Path], list[str]]
+CheckAuthentication = Callable[[bytes, Config], list[str]]
 
 
 def read_file(path: Path) -> bytes:
@@ -46,6 +47,24 @@ def check_kubeconfig(content: bytes, _: Path) -> list[str]:
     return [] if _is_mapping(content) else ["is not a kubeconfig in YAML or JSON"]
 
 
+def check_authentication(_content: bytes, _config: Config) -> list[str]:
+    """Return what is wrong with an AuthenticationConfiguration on the face of it: nothing."""
+    return []
+
+
+def check_authentication_files(
+    config: Config, read_file: ReadFile, check: CheckAuthentication, report: Report
+) -> None:
+    """Report every file about tokens that could not be used as it must be."""
+    _check_certificates("oidc_ca_file", config.oidc_ca_file, read_file, report)
+    _read("oidc_jwks_file", config.oidc_jwks_file, read_file, report)
+    path = config.authentication_config
+    content = _read("authentication_config", path, read_file, report)
+    if content is not None:
+        for problem in check(content, config):
+            report.value("authentication_config", str(path), problem)
+
+
 def check_files(
     config: Config,
     read_file: ReadFile,
@@ -53,35 +72,35 @@ def check_files(
     check_kubeconfig: CheckKubeconfig,
     report: Report,
 ) -> None:
-    """Report every file that could not be used as it must be at the start."""
-
-    def read(name: str, path: Path | None) -> bytes | None:
-        if path is None:
-            return None
-        try:
-            return read_file(path)
-        except OSError as error:
-            report.value(name, str(path), f"cannot be read: {error.strerror}")
-            return None
-
-    for name, path in (
-        ("oidc_ca_file", config.oidc_ca_file),
-        ("upstream_ca_file", config.upstream_ca_file),
-        ("tls_cert_file", config.tls_cert_file),
-    ):
-        content = read(name, path)
-        if content is not None and not _has_certificate(content):
-            report.value(name, str(path), "holds no certificate; it must have one in PEM")
-    read("oidc_jwks_file", config.oidc_jwks_file)
-    _check_deny_file(read("deny_file", config.deny_file), config.deny_file, report)
-    kubeconfig = read("kubeconfig", config.kubeconfig)
+    """Report every other file that could not be used as it must be at the start."""
+    _check_certificates("upstream_ca_file", config.upstream_ca_file, read_file, report)
+    _check_certificates("tls_cert_file", config.tls_cert_file, read_file, report)
+    deny_file = _read("deny_file", config.deny_file, read_file, report)
+    _check_deny_file(deny_file, config.deny_file, report)
+    kubeconfig = _read("kubeconfig", config.kubeconfig, read_file, report)
     if kubeconfig is not None and config.kubeconfig is not None:
         for problem in check_kubeconfig(kubeconfig, config.kubeconfig):
             report.value("kubeconfig", str(config.kubeconfig), problem)
-    read("tls_private_key_file", config.tls_private_key_file)
+    _read("tls_private_key_file", config.tls_private_key_file, read_file, report)
     certificate, key = config.tls_cert_file, config.tls_private_key_file
     if certificate and key and report.failed.isdisjoint({"tls_cert_file", "tls_private_key_file"}):
         _check_pair(certificate, key, load_pair, report)
+
+
+def _read(name: str, path: Path | None, read_file: ReadFile, report: Report) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return read_file(path)
+    except OSError as error:
+        report.value(name, str(path), f"cannot be read: {error.strerror}")
+        return None
+
+
+def _check_certificates(name: str, path: Path | None, read_file: ReadFile, report: Report) -> None:
+    content = _read(name, path, read_file, report)
+    if content is not None and not _has_certificate(content):
+        report.value(name, str(path), "holds no certificate; it must have one in PEM")
 
 
 def _has_certificate(content: bytes) -> bool:

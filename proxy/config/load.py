@@ -26,17 +26,27 @@ def load(
     read_file: files.ReadFile = files.read_file,
     load_pair: files.LoadPair = files.load_pair,
     check_kubeconfig: files.CheckKubeconfig = files.check_kubeconfig,
+    check_authentication: files.CheckAuthentication = files.check_authentication,
+    *,
+    authentication_only: bool = False,
 ) -> Config:
     """Return the configuration that flags, environment and file describe together.
 
     Raises ConfigError with every problem. Nothing is read but through the functions given.
-    ``check_kubeconfig`` takes a kubeconfig's content and path, and returns all that is wrong.
+    ``check_kubeconfig`` takes a kubeconfig's content and path, and returns all that is wrong;
+    ``check_authentication`` takes an AuthenticationConfiguration's content and the configuration.
+    With ``authentication_only``, what concerns neither tokens nor identities is not looked at.
     """
     report = Report(SETTINGS)
     report.given = gather(argv, environ, read_file, report)
-    config = _completed(_parsed(report), environ, read_file, report)
-    check_rules(config, report)
-    files.check_files(config, read_file, load_pair, check_kubeconfig, report)
+    config = _parsed(report)
+    config = replace(config, oidc_username_prefix=_username_prefix(config))
+    if not authentication_only:
+        config = _completed(config, environ, read_file, report)
+    check_rules(config, report, authentication_only=authentication_only)
+    files.check_authentication_files(config, read_file, check_authentication, report)
+    if not authentication_only:
+        files.check_files(config, read_file, load_pair, check_kubeconfig, report)
     if report.lines:
         raise ConfigError([one_line(line) for line in report.lines])
     return config
@@ -66,8 +76,7 @@ def _parsed(report: Report) -> Config:
 def _completed(
     config: Config, environ: Mapping[str, str], read_file: files.ReadFile, report: Report
 ) -> Config:
-    """Fill in what depends on other settings or on where the program runs."""
-    config = replace(config, oidc_username_prefix=_username_prefix(config))
+    """Fill in what depends on where the program runs."""
     if config.kubeconfig is not None:
         return config
     in_cluster_ca = SERVICE_ACCOUNT / "ca.crt"

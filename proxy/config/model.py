@@ -59,7 +59,7 @@ class Config:
         values.issuer,
         "The issuer whose ID tokens are accepted: https, and exactly the text of their `iss` "
         "claim, for the two are compared as strings.",
-        words="required",
+        words="required, unless --authentication-config is given",
     )
     oidc_client_id: tuple[str, ...] = many(
         TOKENS,
@@ -68,7 +68,7 @@ class Config:
         values.name,
         "A client id that a token may be meant for (its `aud` claim); one match is enough.",
         collect=tuple,
-        words="required",
+        words="required, unless --authentication-config is given",
     )
     oidc_required_claim: Mapping[str, str] = many(
         TOKENS,
@@ -148,6 +148,25 @@ class Config:
         collect=tuple,
         words="the API server's own",
     )
+    authentication_config: Path | None = one(
+        TOKENS,
+        "FILE",
+        "",
+        values.file,
+        "kube-apiserver's AuthenticationConfiguration (apiserver.config.k8s.io), in place of all "
+        "--oidc settings but --oidc-clock-skew and --oidc-http-proxy; read again when it changes.",
+        words="none",
+    )
+    disallowed_issuer: tuple[str, ...] = many(
+        TOKENS,
+        "URL",
+        (),
+        values.name,
+        "An issuer that must not be one of users: kube-apiserver disallows those of its own "
+        "service accounts.",
+        collect=tuple,
+        words="none",
+    )
 
     oidc_username_claim: str = one(
         IDENTITY,
@@ -182,6 +201,14 @@ class Config:
         values.prefix,
         "Put before every group. `-` has no special meaning here, as in kube-apiserver.",
         words="none",
+    )
+    send_credential_id: bool = one(
+        IDENTITY,
+        "",
+        "false",
+        values.switch,
+        "Send the token's `jti` along as the extra `authentication.kubernetes.io/credential-id`, "
+        "as kube-apiserver records it; this proxy's account then needs impersonate on it.",
     )
     groups_allow: tuple[str, ...] = many(
         IDENTITY,

@@ -14,18 +14,46 @@ from typing import Final
 from proxy.config.model import Config
 from proxy.config.report import Report, shown
 
+# What --authentication-config cannot say, and so does not exclude.
+BESIDE_A_FILE: Final = frozenset({"oidc_clock_skew", "oidc_http_proxy"})
 
-def check_rules(config: Config, report: Report) -> None:
+
+def check_rules(config: Config, report: Report, *, authentication_only: bool) -> None:
     """Report every rule that ``config``, with nothing left open, does not keep."""
-    for rule in _RULES:
+    for rule in _AUTHENTICATION_RULES if authentication_only else _RULES:
         rule(config, report)
 
 
 def _issuer_and_client(config: Config, report: Report) -> None:
+    if config.authentication_config is not None:
+        return
     if not config.oidc_issuer_url:
         report.rule("is required; give the issuer's URL, https://...", "oidc_issuer_url")
     if not config.oidc_client_id:
         report.rule("is required; give the client id that Headlamp uses", "oidc_client_id")
+
+
+def _file_or_flags(config: Config, report: Report) -> None:
+    """validateOIDCOptions of kube-apiserver."""
+    if config.authentication_config is None:
+        return
+    for name in report.given:
+        if name.startswith("oidc_") and name not in BESIDE_A_FILE:
+            report.rule(
+                "authentication-config file and oidc-* flags are mutually exclusive; remove one",
+                name,
+                "authentication_config",
+            )
+
+
+def _disallowed_issuer(config: Config, report: Report) -> None:
+    if config.oidc_issuer_url and config.oidc_issuer_url in config.disallowed_issuer:
+        report.rule(
+            "URL must not overlap with disallowed issuers: "
+            f"[{' '.join(config.disallowed_issuer)}]; remove it here or from --disallowed-issuer",
+            "oidc_issuer_url",
+            "disallowed_issuer",
+        )
 
 
 def _discovery(config: Config, report: Report) -> None:
@@ -191,12 +219,19 @@ def _inside(path: Path, parent: Path) -> bool:
     return inner.is_relative_to(outer)
 
 
-_RULES: Final[tuple[Callable[[Config, Report], None], ...]] = (
+_Rules = tuple[Callable[[Config, Report], None], ...]
+
+_AUTHENTICATION_RULES: Final[_Rules] = (
     _issuer_and_client,
+    _file_or_flags,
+    _disallowed_issuer,
     _discovery,
     _keys_from_file,
     _audience_of_what,
     _reserved_groups,
+)
+_RULES: Final[_Rules] = (
+    *_AUTHENTICATION_RULES,
     _one_upstream,
     _upstream_is_not_us,
     _certificate_of_our_own,

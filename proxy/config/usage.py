@@ -14,11 +14,12 @@ from proxy.config.model import SETTINGS
 _WIDTH = 88
 
 
-def flags_help() -> str:
-    """Return every flag, in its groups, with default and environment variable."""
+def flags_help(*groups: str) -> str:
+    """Return the flags of these groups (none: of all), with default and environment variable."""
     return "\n".join(
         f"{group}:\n" + "".join(_entry(setting) for setting in settings)
         for group, settings in groupby(SETTINGS.values(), lambda s: s.declared.group)
+        if not groups or group in groups
     )
 
 
@@ -33,7 +34,7 @@ def flags_markdown() -> str:
 
 def _entry(setting: Setting) -> str:
     default = setting.default_shown
-    notes = "Required" if default == "required" else f"Default: {default}"
+    notes = default.capitalize() if default.startswith("required") else f"Default: {default}"
     notes += ". May be repeated" if setting.declared.repeatable else ""
     flag = f"{setting.flag} {setting.declared.placeholder}".rstrip()
     return (

@@ -158,6 +158,10 @@ class Metrics:
         if count:
             self._groups_dropped.inc(count)
 
+    def authentication_config_reloaded(self, result: str) -> None:
+        """Count a new version of the file: ``success``, or ``failure`` if the old one stays."""
+        self._reloads[result].inc()
+
     def keys_fetched(self, result: FetchResult, seconds: float) -> None:
         self._fetches[result].inc()
         self._fetch_duration.observe(seconds)
@@ -266,6 +270,12 @@ class Metrics:
             "When keys were last fetched; of several issuers, the one for which it is longest ago.",
         )
         self.jwks_keys = self._gauge("jwks_keys", "Keys held, of all issuers.")
+        reloads = self._counter(
+            "authentication_config_reloads_total",
+            "New versions of --authentication-config, by whether they came into force.",
+            "result",
+        )
+        self._reloads = _bind(reloads.labels, ("success", "failure"))
 
     def _identity(self) -> None:
         self._identity_refusals = self._counter(

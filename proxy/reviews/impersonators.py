@@ -40,7 +40,12 @@ class Impersonators:
         Raises ImpersonationDenied or AccessReviewUnavailable.
         """
         # All that the API server would see of them, its own addition included.
-        user = UserInfo(asking.username, groups=(*asking.groups, NEVER_SENT))
+        user = UserInfo(
+            asking.username,
+            uid=asking.uid,
+            groups=(*asking.groups, NEVER_SENT),
+            extra=_by_key(asking.extra),
+        )
         put = questions(wanted)
         try:
             async with asyncio.timeout(DEADLINE):
@@ -59,3 +64,10 @@ class Impersonators:
         attributes = [f"{k}={v}".encode() for k, v in question.attributes().items()]
         key = self._memory.key(asking.header, *attributes)
         return await self._memory.ask(key, lambda: self._asked.may(user, question))
+
+
+def _by_key(extra: tuple[tuple[str, str], ...]) -> dict[str, tuple[str, ...]]:
+    values: dict[str, tuple[str, ...]] = {}
+    for key, value in extra:
+        values[key] = (*values.get(key, ()), value)
+    return values

@@ -6,6 +6,7 @@ import base64
 import hmac
 import itertools
 import json
+import ssl
 import string
 from typing import Any
 
@@ -21,14 +22,25 @@ from proxy.authn.keyset import parse_jwks
 from proxy.authn.mapping import ClaimMapping
 from proxy.authn.verifier import TokenRules
 from proxy.userinfo import UserInfo
-from tests.authn.tokens import ISSUER, NOW, HeldKeys, claims, token
-from tests.issuer import CLIENT_ID, SigningKey, b64url, ec_key, jwks_document, rsa_key
+from tests.authn.tokens import ISSUER, NOW, NOWHERE, HeldKeys, claims, token
+from tests.issuer import (
+    CLIENT_ID,
+    SigningKey,
+    b64url,
+    ec_key,
+    issuer_authority,
+    jwks_document,
+    rsa_key,
+)
 
 RSA, EC, THIEF = rsa_key(), ec_key(), rsa_key(7)
 MAPPING = ClaimMapping("email", groups_claims=("tags", "groups"))
 EVERY_ALGORITHM = TokenRules(ISSUER, frozenset([CLIENT_ID]), frozenset(ALGORITHMS))
-AUTHENTICATOR = Authenticator([TrustedIssuer(EVERY_ALGORITHM, MAPPING, HeldKeys(RSA, EC))])
+AUTHENTICATOR = Authenticator([TrustedIssuer(EVERY_ALGORITHM, MAPPING, HeldKeys(RSA, EC), NOWHERE)])
 
+CERTIFICATE = base64.b64encode(
+    ssl.PEM_cert_to_DER_cert(issuer_authority().cert_pem.bytes().decode())
+).decode()
 PUBLIC, EC_PUBLIC = RSA.private.public_key(), EC.private.public_key()
 GOOD = token(groups=["dev"])
 ALICE = AUTHENTICATOR.authenticate(GOOD, NOW).user
@@ -121,7 +133,7 @@ def test_what_a_published_key_says_of_itself_makes_no_mac_a_signature(
     document = jwks_document(RSA.jwk(**claimed), EC)
     held = HeldKeys()
     held.keys = parse_jwks(document)
-    authenticator = Authenticator([TrustedIssuer(EVERY_ALGORITHM, MAPPING, held)])
+    authenticator = Authenticator([TrustedIssuer(EVERY_ALGORITHM, MAPPING, held, NOWHERE)])
     for alg, secret in itertools.product(
         ("HS256", "none"), (b"\0\0\0", b"AAAA", RSA.jwk()["n"].encode(), document)
     ):
@@ -138,7 +150,7 @@ def test_what_a_published_key_says_of_itself_makes_no_mac_a_signature(
         {"jwk": THIEF.jwk(kid=RSA.kid)},
         {"jku": "https://thief.example/jwks.json"},
         {"x5u": "https://thief.example/cert.pem"},
-        {"x5c": ["MIIB"], "x5t": "AA"},
+        {"x5c": [CERTIFICATE], "x5t": "AA"},
         {"kid": THIEF.kid, "jwk": THIEF.jwk()},
         {"kid": ""},
         {"kid": None},

@@ -10,8 +10,9 @@ import pytest
 
 from proxy import errors
 from proxy.authn.authenticator import Authenticated, Authenticator, TrustedIssuer
-from proxy.authn.mapping import CREDENTIAL_ID, ClaimMapping
-from tests.authn.tokens import ISSUER, NOW, RULES, HeldKeys, key_set, token
+from proxy.authn.mapping import ClaimMapping
+from proxy.userinfo import CREDENTIAL_ID
+from tests.authn.tokens import ISSUER, NOW, NOWHERE, RULES, HeldKeys, key_set, token
 from tests.issuer import CLIENT_ID, rsa_key
 
 MAPPING = ClaimMapping("email", groups_claims=("tags", "groups"))
@@ -22,7 +23,7 @@ def authenticator(
     source: HeldKeys | None = None, mapping: ClaimMapping = MAPPING, **rules: Any
 ) -> Authenticator:
     source = source or HeldKeys(rsa_key())
-    return Authenticator([TrustedIssuer(replace(RULES, **rules), mapping, source)])
+    return Authenticator([TrustedIssuer(replace(RULES, **rules), mapping, source, NOWHERE)])
 
 
 def authenticated(**overrides: Any) -> Authenticated:
@@ -144,8 +145,12 @@ def test_required_claims_are_required() -> None:
 def two_issuers() -> tuple[Authenticator, HeldKeys, HeldKeys]:
     ours, theirs = HeldKeys(rsa_key(0)), HeldKeys(rsa_key(1))
     rules = replace(RULES, issuer=OTHER, audiences=frozenset(["them"]))
-    theirs_trusted = TrustedIssuer(rules, ClaimMapping("sub", f"{OTHER}#"), theirs)
-    return Authenticator([TrustedIssuer(RULES, MAPPING, ours), theirs_trusted]), ours, theirs
+    theirs_trusted = TrustedIssuer(rules, ClaimMapping("sub", f"{OTHER}#"), theirs, NOWHERE)
+    return (
+        Authenticator([TrustedIssuer(RULES, MAPPING, ours, NOWHERE), theirs_trusted]),
+        ours,
+        theirs,
+    )
 
 
 def test_each_issuer_has_its_own_rules_mapping_and_keys() -> None:
@@ -204,15 +209,17 @@ async def test_only_the_token_s_own_issuer_is_asked_for_newer_keys() -> None:
     both, ours, theirs = two_issuers()
     theirs.coming = key_set(rsa_key(2))
     rotated = token(key=rsa_key(2), iss=OTHER, aud="them")
-    with pytest.raises(errors.KeyUnknown):
+    with pytest.raises(errors.KeyUnknown) as missing:
         both.authenticate(rotated, NOW)
-    assert await both.refresh_keys(rotated)
-    assert both.authenticate(rotated, NOW).issuer == OTHER
+    assert (await both.resume(rotated, NOW, missing.value)).issuer == OTHER
     assert (ours.looks, theirs.looks) == (0, 1)
 
 
-async def test_a_spent_budget_is_told() -> None:
-    assert not await authenticator().refresh_keys(token())
+async def test_with_a_spent_budget_what_was_missing_stands() -> None:
+    missing = errors.KeyUnknown()
+    with pytest.raises(errors.KeyUnknown) as raised:
+        await authenticator().resume(token(), NOW, missing)
+    assert raised.value is missing
 
 
 def test_nothing_that_is_found_shows_a_token() -> None:

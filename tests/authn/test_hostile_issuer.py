@@ -27,6 +27,7 @@ from proxy.headers import RequestHeaders
 from proxy.http.head import parse_request
 from proxy.http.service import Admission
 from proxy.impersonation import Policy
+from tests.authn.tokens import NOWHERE
 from tests.issuer import DISCOVERY, JWKS, FakeIssuer, answering, jwks_document, rsa_key
 
 BOTH = [DISCOVERY, JWKS]
@@ -215,7 +216,7 @@ async def test_an_answer_with_endless_headers_is_given_up(
 
 def gate_of(server: FakeIssuer, keys: Issuer) -> Gate:
     rules = TokenRules(server.url, frozenset([server.client_id]))
-    authenticator = Authenticator([TrustedIssuer(rules, ClaimMapping("email"), keys)])
+    authenticator = Authenticator([TrustedIssuer(rules, ClaimMapping("email"), keys, NOWHERE)])
     cache: TokenCache[Admission] = TokenCache()
     return Gate(authenticator, cache, Policy("headlamp-auth-proxy:authenticated"), Unseen())
 

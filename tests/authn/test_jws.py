@@ -9,7 +9,7 @@ import pytest
 from proxy import errors
 from proxy.authn.jws import decode_base64url, parse
 from proxy.limits import HIGHEST_TOKEN_BYTES
-from tests.issuer import b64url
+from tests.issuer import b64url, rsa_key
 
 
 def compact(header: object = None, payload: bytes = b'{"iss":"x"}', signature: str = "c2ln") -> str:
@@ -48,7 +48,8 @@ def test_alg_and_kid_are_taken_by_exact_name(
     "header",
     [
         {"typ": 5, "cty": [], "jku": "https://evil.example", "x5u": "https://evil.example"},
-        {"jwk": {"kty": "oct", "k": "AA"}, "x5c": ["AA"], "x5t": "AA"},
+        {"jwk": rsa_key(3).jwk(), "x5c": [], "x5t": "AA", "nonce": "n"},
+        {"jwk": None, "x5c": None, "nonce": None},
         {"crit": []},
         {"crit": None},
         {"crit": ["b64"]},
@@ -59,6 +60,26 @@ def test_alg_and_kid_are_taken_by_exact_name(
 def test_no_other_header_member_means_anything(header: dict[str, object]) -> None:
     token = parse(compact({"alg": "RS256", "kid": "1"} | header).encode())
     assert (token.algorithm, token.key_id) == ("RS256", "1")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"jwk": {"kty": "oct", "k": "AA"}},
+        {"jwk": {"kty": "RSA", "n": "AQ"}},
+        {"jwk": {}},
+        {"jwk": 5},
+        {"x5c": ["AA"]},
+        {"x5c": "AA"},
+        {"x5c": [5]},
+        {"nonce": 5},
+    ],
+)
+def test_keys_certificates_and_a_nonce_must_be_that_though_nobody_uses_them(
+    header: dict[str, object],
+) -> None:
+    with pytest.raises(errors.TokenMalformed):
+        parse(compact({"alg": "RS256"} | header).encode())
 
 
 @pytest.mark.parametrize(

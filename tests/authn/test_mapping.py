@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from proxy import errors
-from proxy.authn.mapping import CREDENTIAL_ID, ClaimMapping, Claims, groups_by_claim, user_info
-from proxy.userinfo import UserInfo
+from proxy.authn.mapping import ClaimMapping, Claims, groups_by_claim, user_info
+from proxy.userinfo import CREDENTIAL_ID, UserInfo
 
 SUB = ClaimMapping("sub")
 EMAIL = ClaimMapping("email")
@@ -107,42 +107,6 @@ def test_each_claim_s_groups_can_be_told_apart() -> None:
     prefixed = replace(GROUPS, groups_prefix="p:")
     assert groups_by_claim(claims, prefixed) == {"tags": ("t",), "groups": ("a",)}
     assert groups_by_claim({"groups": None}, prefixed) == {"groups": ()}
-
-
-NAMES = {"groups": "s"}
-
-
-@pytest.mark.parametrize(
-    ("names", "sources"),
-    [
-        (NAMES, {"_claim_sources": {"s": {"endpoint": "https://x"}}}),
-        (NAMES, {"_claim_sources": {"s": {"Endpoint": "https://x"}}}),
-        (NAMES, {"_claim_sources": {"s": {"endpoint": "", "ENDPOINT": "https://x"}}}),
-        (NAMES, {"_claim_sources": {}}),
-        (NAMES, {"_claim_sources": None}),
-        (NAMES, {"_CLAIM_SOURCES": {"s": {"endpoint": "https://x"}}}),
-    ],
-)
-def test_groups_that_would_have_to_be_fetched_are_refused(names: Claims, sources: Claims) -> None:
-    claims = {"sub": "alice", "_claim_names": names, **sources}
-    with pytest.raises(errors.ClaimMalformed):
-        user_info(claims, GROUPS)
-    assert user_info(claims, SUB).groups == ()  # unless nobody wants them
-    assert user_info({**claims, "groups": "a"}, GROUPS).groups == ("a",)  # or they are there
-
-
-@pytest.mark.parametrize(
-    "claims",
-    [
-        {"_claim_names": None},
-        {"_claim_names": {"other": "s"}, "_claim_sources": {"s": {"endpoint": "https://x"}}},
-        {"_claim_names": NAMES, "_claim_sources": {"s": {"JWT": "x"}}},
-        {"_claim_names": NAMES, "_claim_sources": {"s": {"endpoint": ""}}},
-        {"_claim_names": NAMES, "_claim_sources": {"s": None}},
-    ],
-)
-def test_what_kube_apiserver_would_not_fetch_is_no_group(claims: Claims) -> None:
-    assert user_info({"sub": "alice", **claims}, GROUPS).groups == ()
 
 
 @pytest.mark.parametrize(

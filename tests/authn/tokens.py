@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from proxy.authn.authenticator import Fetched
+from proxy.authn.distributed import Endpoint
 from proxy.authn.keyset import KeySet, parse_jwks
 from proxy.authn.verifier import TokenRules
 from tests.issuer import CLIENT_ID, SigningKey, jwks_document, rsa_key, tsidp_claims
@@ -28,6 +30,16 @@ class HeldKeys:
             return False
         self.keys = self.coming
         return True
+
+
+class Nowhere:
+    """A resolver for tokens that point nowhere."""
+
+    async def resolve(self, wanted: Sequence[Endpoint], now: float) -> Fetched:
+        raise AssertionError(f"nothing is asked for, but {wanted} at {now}")
+
+
+NOWHERE: Final = Nowhere()
 
 
 def key_set(*keys: SigningKey | Mapping[str, object]) -> KeySet:

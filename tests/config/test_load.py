@@ -30,10 +30,13 @@ DEFAULTS: dict[str, object] = {
     "oidc_clock_skew": 60.0,
     "token_passthrough": False,
     "token_passthrough_audience": (),
+    "authentication_config": None,
+    "disallowed_issuer": (),
     "oidc_username_claim": "email",
     "oidc_username_prefix": "",
     "oidc_groups_claim": ("tags", "groups"),
     "oidc_groups_prefix": "",
+    "send_credential_id": False,
     "groups_allow": (),
     "allow_reserved_group": (),
     "reserved_prefix": ("system:", "kubeadm:", "eks:", "aks:"),
@@ -94,6 +97,7 @@ def test_a_config_cannot_be_changed() -> None:
 
 def test_the_contract_says_what_is_repeatable() -> None:
     assert {name for name, setting in SETTINGS.items() if setting.declared.repeatable} == {
+        "disallowed_issuer",
         "oidc_client_id",
         "oidc_required_claim",
         "oidc_signing_algs",

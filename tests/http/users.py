@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from proxy.authn.authenticator import Authenticated, Authenticator
+from proxy.authn.authenticator import Authenticated, Authenticator, Fetched
 from proxy.authn.cache import TokenCache
+from proxy.authn.trace import Trace
 from proxy.errors import KeyUnknown, TokenMalformed
 from proxy.gate import Gate
 from proxy.http.service import Admission
@@ -21,7 +22,13 @@ class Naming(Authenticator):
         self.known: set[bytes] = set()
         self.waiting: list[asyncio.Future[bool]] = []
 
-    def authenticate(self, token: bytes, now: float) -> Authenticated:
+    def authenticate(
+        self,
+        token: bytes,
+        now: float,
+        fetched: Fetched | None = None,
+        trace: Trace | None = None,
+    ) -> Authenticated:
         if token.startswith(b"slow") and token not in self.known:
             raise KeyUnknown
         if token == b"nobody":
@@ -29,16 +36,19 @@ class Naming(Authenticator):
         user = UserInfo(token.decode(), groups=(GROUP,))
         return Authenticated(user, now + 300, "issuer", "key")
 
-    async def refresh_keys(self, token: bytes) -> bool:
+    async def resume(
+        self, token: bytes, now: float, missing: Exception, trace: Trace | None = None
+    ) -> Authenticated:
         fetched: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.waiting.append(fetched)
         try:
             found = await fetched
         finally:
             self.waiting.remove(fetched)
-        if found:
-            self.known.add(token)
-        return found
+        if not found:
+            raise missing
+        self.known.add(token)
+        return self.authenticate(token, now)
 
 
 class Deaf:

@@ -39,8 +39,10 @@ CLOSED_SETS = {
         *("impersonation_not_allowed", "impersonation_denied"),
         *("username_malformed", "username_reserved"),
         *("group_malformed", "group_reserved", "too_many_groups"),
+        *("uid_malformed", "extra_malformed"),
     },
     "connections_limited_total": {"total", "address", "handshake", "idle", "stalled"},
+    "authentication_config_reloads_total": {"success", "failure"},
 }
 WITHOUT_LABELS = {
     *("proxy_overhead_seconds", "upstream_request_duration_seconds", "upstream_retries_total"),

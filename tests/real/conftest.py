@@ -18,12 +18,19 @@ from tests.real.streaming import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def assets() -> Path:
+    """The folder with kube-apiserver and etcd."""
+    return require("kube")
+
+
+@pytest.fixture(scope="session")
+def cluster(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One cluster for the whole session: a test keeps to its own namespace and names."""
-    with Cluster.run(require("kube"), tmp_path_factory.mktemp("cluster")) as running:
+    with Cluster.run(assets, tmp_path_factory.mktemp("cluster")) as running:
         yield running
 
 

@@ -1,0 +1,20 @@
+"""What was looked at on a token's way, step by step, for whoever asks why.
+
+Deciding code is given a ``Trace`` by ``explain`` and None by everybody else: the same code decides
+in both cases, and a request pays for one comparison with None.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Trace:
+    """Steps in their order; each is a dict whose ``step`` says which one it is."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Any]] = []
+
+    def note(self, step: str, **facts: Any) -> None:
+        """Add a step. Facts are JSON values; never a token or a key."""
+        self.steps.append({"step": step, **facts})
