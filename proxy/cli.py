@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, NoReturn
 
-from proxy.config import ConfigError, load
+from proxy.config import Config, ConfigError, load
 from proxy.config.usage import flags_help
 from proxy.version import installed_version
 
@@ -56,15 +56,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: Sequence[str]) -> int:
+    return _with_config(arguments, "serve")
+
+
+def _prepare(arguments: Sequence[str]) -> int:
+    return _with_config(arguments, "prepare")
+
+
+def _with_config(arguments: Sequence[str], name: str) -> int:
     # As process 1 of a container, a program without a handler does not notice SIGTERM at all.
     signal.signal(signal.SIGTERM, _leave)
     try:
         config = load(arguments, os.environ, check_kubeconfig=_kubeconfig_problems)
     except ConfigError as error:
         return _wrong(*error.problems)
-    from proxy.server import serve
+    from proxy import server
 
-    return serve(config)
+    run: Callable[[Config], int] = getattr(server, name)
+    return run(config)
 
 
 def _leave(*_: object) -> NoReturn:
@@ -96,8 +105,39 @@ def _demo_details() -> str:
     return DETAILS
 
 
+def _inject(arguments: Sequence[str]) -> int:
+    from proxy.tools.deploy.inject_command import main as inject
+
+    return inject(arguments)
+
+
+def _inject_details() -> str:
+    from proxy.tools.deploy.inject_command import DETAILS
+
+    return DETAILS
+
+
+def _rbac(arguments: Sequence[str]) -> int:
+    from proxy.tools.deploy.rbac_command import main as rbac
+
+    return rbac(arguments)
+
+
+def _rbac_details() -> str:
+    from proxy.tools.deploy.rbac_command import DETAILS
+
+    return DETAILS
+
+
 COMMANDS: Final[Mapping[str, Command]] = {
     "serve": Command("Run the proxy.", _serve, flags_help),
+    "prepare": Command(
+        "Write the certificate and what Headlamp trusts, and exit: for an init container.",
+        _prepare,
+        flags_help,
+    ),
+    "inject": Command("Put the proxy into Headlamp's manifests.", _inject, _inject_details),
+    "rbac": Command("Print the rights that the proxy needs.", _rbac, _rbac_details),
     "demo": Command("Try it all on this machine, with people to be.", _demo, _demo_details),
     "version": Command("Print the version.", _version),
 }

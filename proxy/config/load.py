@@ -26,17 +26,21 @@ def load(
     read_file: files.ReadFile = files.read_file,
     load_pair: files.LoadPair = files.load_pair,
     check_kubeconfig: files.CheckKubeconfig = files.check_kubeconfig,
+    *,
+    elsewhere: bool = False,
 ) -> Config:
     """Return the configuration that flags, environment and file describe together.
 
     Raises ConfigError with every problem. Nothing is read but through the functions given.
     ``check_kubeconfig`` takes a kubeconfig's content and path, and returns all that is wrong.
+    ``elsewhere`` is for settings of a proxy on another machine, whose files cannot be looked at.
     """
     report = Report(SETTINGS)
     report.given = gather(argv, environ, read_file, report)
     config = _completed(_parsed(report), environ, read_file, report)
     check_rules(config, report)
-    files.check_files(config, read_file, load_pair, check_kubeconfig, report)
+    if not elsewhere:
+        files.check_files(config, read_file, load_pair, check_kubeconfig, report)
     if report.lines:
         raise ConfigError([one_line(line) for line in report.lines])
     return config
