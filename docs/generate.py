@@ -1,9 +1,12 @@
-"""Writes the tables of the documentation from the code, so that neither can be wrong alone.
+"""Writes the tables of the documentation, and the sidecar in the manifests, from the code.
+
+So none of them can be wrong alone.
 
     make docs                              # writes
     python -m docs.generate --check        # says which files are stale, and fails
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in the files listed here.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in the files listed here, a
+part of a manifest between ``# sidecar: NAME`` and ``# end``.
 """
 
 from __future__ import annotations
@@ -17,10 +20,20 @@ from typing import Final
 from proxy.config.usage import flags_markdown
 from proxy.errors import every_error
 from proxy.observe.metrics_markdown import metrics_markdown
+from proxy.tools.deploy.fragments import FRAGMENTS
 
 ROOT: Final = Path(__file__).parents[1]
-FILES: Final = ("README.md", "docs/configuration.md", "docs/errors.md", "docs/metrics.md")
+FILES: Final = (
+    "README.md",
+    "deploy/headlamp/values-sidecar.yaml",
+    "deploy/headlamp/values-sidecar-before-1.29.yaml",
+    "deploy/kustomize/sidecar.yaml",
+    "docs/configuration.md",
+    "docs/errors.md",
+    "docs/metrics.md",
+)
 _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n)(?:.*?)(<!-- end -->)", re.DOTALL)
+_FRAGMENT: Final = re.compile(r"^(# sidecar: (\w+)\n)(?:.*?)^(# end)$", re.DOTALL | re.MULTILINE)
 
 
 def errors_markdown() -> str:
@@ -37,12 +50,15 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
 
 
 def generated(text: str) -> str:
-    """Return ``text`` with every table in it as the code has it now."""
+    """Return ``text`` with everything that is generated in it as the code has it now."""
 
     def table(found: re.Match[str]) -> str:
         return f"{found[1]}\n{TABLES[found[2]]().strip()}\n\n{found[3]}"
 
-    return _TABLE.sub(table, text)
+    def fragment(found: re.Match[str]) -> str:
+        return f"{found[1]}{FRAGMENTS[found[2]]()}{found[3]}"
+
+    return _FRAGMENT.sub(fragment, _TABLE.sub(table, text))
 
 
 def stale() -> list[Path]:

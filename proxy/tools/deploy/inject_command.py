@@ -130,8 +130,9 @@ def _replicas(item: Mapping) -> list[str]:
         return []
     return [
         (
-            f"Headlamp has {replicas} replicas, each with sign-ins of its own in memory, and tsidp's "
-            "refresh tokens are for one use: users will be signed out at random; set replicas to 1"
+            f"Headlamp has {replicas} replicas, each with sign-ins of its own in memory, and "
+            "tsidp's refresh tokens are for one use: users will be signed out at random; set "
+            "replicas to 1"
         )
     ]
 

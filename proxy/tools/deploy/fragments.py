@@ -1,0 +1,89 @@
+"""The sidecar in the words of a values file and of a kustomize patch, as YAML.
+
+The files under ``deploy/`` hold these between marks, and are written anew by ``make docs``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import yaml
+
+from proxy.tools.deploy.sidecar import (
+    HEADLAMP_GROUP,
+    HEADLAMP_USER,
+    Sidecar,
+    default_image,
+    headlamp_environment,
+    headlamp_mounts,
+    pod_settings,
+    restricted,
+    volumes,
+)
+
+SECRET: Final = "headlamp-oidc"  # noqa: S105 - the name of one
+
+
+class _Dumper(yaml.SafeDumper):
+    """Indents lists under their key and never writes an alias."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+        super().increase_indent(flow, indentless=False)
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def as_yaml(content: Any) -> str:
+    """Return ``content`` as block YAML, in its own order, on lines as long as it takes."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=1000)
+
+
+def overlay(*, native: bool) -> str:
+    """Return what of a values file for Headlamp's chart is the sidecar."""
+    sidecar = _sidecar(native=native)
+    values: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "env": headlamp_environment(),
+        "volumeMounts": headlamp_mounts(),
+        "volumes": volumes(),
+        "securityContext": restricted(HEADLAMP_USER, HEADLAMP_GROUP),
+        "initContainers": sidecar.init_containers,
+    }
+    if sidecar.containers:
+        values["extraContainers"] = sidecar.containers
+    return as_yaml(values)
+
+
+def patch() -> str:
+    """Return a strategic merge patch that puts the sidecar into the Deployment ``headlamp``."""
+    container = {
+        "name": "headlamp",
+        "env": headlamp_environment(),
+        "volumeMounts": headlamp_mounts(),
+    }
+    spec = {
+        **pod_settings(),
+        "initContainers": _sidecar(native=True).init_containers,
+        "containers": [container],
+        "volumes": volumes(),
+    }
+    return as_yaml(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "headlamp"},
+            "spec": {"template": {"spec": spec}},
+        }
+    )
+
+
+def _sidecar(*, native: bool) -> Sidecar:
+    return Sidecar(image=default_image(), secret=SECRET, native=native)
+
+
+FRAGMENTS: Final = {
+    "overlay": lambda: overlay(native=True),
+    "overlay_before_1_29": lambda: overlay(native=False),
+    "patch": patch,
+}
