@@ -17,10 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from docs.dashboard import dashboard_json
 from proxy.config.usage import flags_markdown
 from proxy.errors import every_error
 from proxy.observe.metrics_markdown import metrics_markdown
-from proxy.tools.deploy.fragments import FRAGMENTS
+from proxy.tools.deploy.fragments import CHART_FILES, FRAGMENTS
 
 ROOT: Final = Path(__file__).parents[1]
 FILES: Final = (
@@ -34,6 +35,8 @@ FILES: Final = (
 )
 _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n)(?:.*?)(<!-- end -->)", re.DOTALL)
 _FRAGMENT: Final = re.compile(r"^(# sidecar: (\w+)\n)(?:.*?)^(# end)$", re.DOTALL | re.MULTILINE)
+
+CHART: Final = ROOT / "deploy/helm/headlamp-auth-proxy/files"
 
 
 def errors_markdown() -> str:
@@ -61,10 +64,14 @@ def generated(text: str) -> str:
     return _FRAGMENT.sub(fragment, _TABLE.sub(table, text))
 
 
-def stale() -> list[Path]:
-    """Return the files whose tables are not what the code says."""
-    paths = [ROOT / name for name in FILES]
-    return [path for path in paths if generated(path.read_text()) != path.read_text()]
+def stale() -> dict[Path, str]:
+    """Return the files that are not what the code says, with what they should be."""
+    wanted = {ROOT / name: generated((ROOT / name).read_text()) for name in FILES}
+    wanted |= {CHART / name: content() for name, content in CHART_FILES.items()}
+    wanted[CHART / "dashboard.json"] = dashboard_json()
+    return {
+        path: text for path, text in wanted.items() if not path.exists() or path.read_text() != text
+    }
 
 
 def main() -> int:
@@ -72,8 +79,8 @@ def main() -> int:
     if "--check" in sys.argv[1:]:
         sys.stderr.write("".join(f"{path} is stale; run `make docs`\n" for path in found))
         return 1 if found else 0
-    for path in found:
-        path.write_text(generated(path.read_text()))
+    for path, text in found.items():
+        path.write_text(text)
     return 0
 
 

@@ -5,13 +5,18 @@ The files under ``deploy/`` hold these between marks, and are written anew by ``
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import yaml
 
+from proxy.tools.deploy.cel import injection
+from proxy.tools.deploy.rbac import cap
 from proxy.tools.deploy.sidecar import (
+    ACCOUNT,
     HEADLAMP_GROUP,
     HEADLAMP_USER,
+    USER,
     Sidecar,
     default_image,
     headlamp_environment,
@@ -82,7 +87,17 @@ def _sidecar(*, native: bool) -> Sidecar:
     return Sidecar(image=default_image(), secret=SECRET, native=native)
 
 
-FRAGMENTS: Final = {
+# Whole files of the chart, which its templates take in.
+CHART_FILES: Final[dict[str, Callable[[], str]]] = {
+    "cap.yaml": lambda: as_yaml(cap(read_only=False)),
+    "cap-read-only.yaml": lambda: as_yaml(cap(read_only=True)),
+    "injection.cel": lambda: f"{injection()}\n",
+    "restricted.yaml": lambda: as_yaml(restricted(USER, USER)),
+    "account-volume.yaml": lambda: as_yaml(
+        [volume for volume in volumes() if ACCOUNT in volume.values()]
+    ),
+}
+FRAGMENTS: Final[dict[str, Callable[[], str]]] = {
     "overlay": lambda: overlay(native=True),
     "overlay_before_1_29": lambda: overlay(native=False),
     "patch": patch,

@@ -130,11 +130,11 @@ def rules(rights: Rights) -> list[Object]:
             return [
                 _rule("authentication.k8s.io", ["users"], become, rights.users),
                 _rule("authentication.k8s.io", ["groups"], become, groups),
-                *_cap(rights.read_only),
+                *cap(read_only=rights.read_only),
             ]
 
 
-def _cap(read_only: bool) -> list[Object]:
+def cap(*, read_only: bool) -> list[Object]:
     """Return what may be done under any identity (the second half of a constrained grant)."""
     discovery = {"nonResourceURLs": list(DISCOVERY), "verbs": _on(("get",))}
     if not read_only:
