@@ -168,9 +168,9 @@ def _joined(texts: Sequence[str]) -> str:
     """Join documents of several files: each but the first begins with its separator."""
     joined = ""
     for text in texts:
-        if joined and not text.startswith("---"):
-            joined += ("" if joined.endswith("\n") else "\n") + "---\n"
-        joined += text
+        if joined and not joined.endswith("\n"):
+            joined += "\n"
+        joined += text if not joined or text.startswith("---") else f"---\n{text}"
     return joined
 
 

@@ -1,0 +1,60 @@
+{{- define "headlamp-auth-proxy.notes" -}}
+{{- $account := printf "system:serviceaccount:%s:%s" .Release.Namespace (include "headlamp-auth-proxy.serviceAccount" .) -}}
+headlamp-auth-proxy {{ .Chart.AppVersion }}
+
+Who is who, at the API server:
+  user    {{ .Values.oidc.usernamePrefix }}<email>   of a token from {{ default (printf "the issuer in Secret %s" .Values.oidc.existingSecret) .Values.oidc.issuerURL }}
+  groups  {{ .Values.oidc.groupsPrefix }}<each of tags, groups>, and {{ .Values.authenticatedGroup }}
+  asked by {{ $account }}
+{{- if not .Values.rbac.create }}
+
+MISSING: rbac.create is false, so that account may impersonate nobody yet. This prints what it needs:
+  headlamp-auth-proxy rbac --mode=named --service-account={{ .Release.Namespace }}/{{ include "headlamp-auth-proxy.serviceAccount" . }} --user=NAME
+{{- else if eq .Values.rbac.mode "wide" }}
+
+WARNING: rbac.mode is wide. Whoever holds that account's token can become anybody, the cluster's own
+controllers included. Name users and groups (mode named), or have the API server cap it (constrained).
+{{- else }}
+
+May be impersonated ({{ .Values.rbac.mode }}{{ if .Values.rbac.readOnly }}, reading only{{ end }}):
+  users   {{ .Values.rbac.users | join ", " | default "any" }}
+  groups  {{ prepend .Values.rbac.groups .Values.authenticatedGroup | uniq | join ", " }}
+  A token with any other group is refused as a whole (403); --groups-allow drops groups instead.
+{{- end }}
+{{- if and (not .Values.oidc.usernamePrefix) (contains "-gke" .Capabilities.KubeVersion.Version) }}
+
+WARNING: on GKE, bindings meant for Google accounts match e-mail addresses from tsidp as well. Set
+oidc.usernamePrefix (for example "tsidp:") and name the users with it.
+{{- end }}
+{{- if not .Values.rbac.role }}
+
+What these people may do is yours to say, for example:
+  kubectl create clusterrolebinding tsidp-viewers --clusterrole=view --group={{ first .Values.rbac.groups | default "k8s-viewers" }}
+{{- end }}
+{{- if .Values.injection.enabled }}
+
+Injected into new pods in {{ .Release.Namespace }} with the label headlamp-auth-proxy/inject: "true". For Headlamp's chart:
+  --set-string podLabels.headlamp-auth-proxy/inject=true --set clusterRoleBinding.create=false
+{{- else if .Values.standalone.enabled }}
+{{- $secret := default (printf "%s-tls" (include "headlamp-auth-proxy.fullname" .)) .Values.standalone.tls.secretName }}
+
+For Headlamp's chart, so that it finds the proxy where it looks for the API server:
+  clusterRoleBinding: {create: false}
+  automountServiceAccountToken: false
+  env:
+    - {name: KUBERNETES_SERVICE_HOST, value: {{ include "headlamp-auth-proxy.fullname" . }}.{{ .Release.Namespace }}.svc}
+    - {name: KUBERNETES_SERVICE_PORT, value: "{{ .Values.standalone.service.port }}"}
+  volumes:
+    - name: proxy-trust
+      projected:
+        sources:
+          - secret: {name: {{ $secret }}, items: [{key: ca.crt, path: ca.crt}]}
+          - configMap: {name: {{ include "headlamp-auth-proxy.fullname" . }}-placeholder}
+  volumeMounts:
+    - {name: proxy-trust, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+{{- else }}
+
+MISSING: nothing here runs the proxy. Put it into Headlamp's pod with deploy/headlamp/values-sidecar.yaml,
+or set injection.enabled (Kubernetes 1.36 and later) or standalone.enabled.
+{{- end }}
+{{- end }}

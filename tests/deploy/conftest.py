@@ -1,0 +1,14 @@
+"""Fixtures of the tests of what is deployed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.helm import Helm, find_helm
+
+
+@pytest.fixture(params=["helm3", "helm4"])
+def helm(request: pytest.FixtureRequest, tmp_path: Path) -> Helm:
+    return find_helm(request.param, tmp_path)

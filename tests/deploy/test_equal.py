@@ -1,0 +1,92 @@
+"""One sidecar: the values file, the component, the chart and ``inject`` make the same pod."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from proxy.cli import main
+from proxy.tools.deploy.sidecar import NAME, Sidecar, default_image, volumes
+from proxy.tools.deploy.workload import headlamp_container, inject
+from tests.deploy.helm import (
+    HEADLAMP,
+    OVERLAY,
+    OVERLAY_BEFORE_1_29,
+    ROOT,
+    Helm,
+    Object,
+    of_kind,
+)
+from tests.kubectl import find_kubectl
+
+SECRET = "headlamp-oidc"
+
+
+def pod(documents: list[Object]) -> Object:
+    spec: Object = of_kind(documents, "Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def parts(spec: Object) -> dict[str, Any]:
+    """What of a pod is the sidecar, in an order that does not depend on who wrote it."""
+    headlamp = headlamp_container(spec)
+    assert headlamp is not None
+    ours = [c for c in [*spec["initContainers"], *spec["containers"]] if "auth-proxy" in c["name"]]
+    mounts = {m["mountPath"]: m for m in headlamp["volumeMounts"]}
+    return {
+        "containers": ours,
+        "first": spec["initContainers"][0]["name"],
+        "env": {e["name"]: e["value"] for e in headlamp["env"]},
+        "mount": mounts["/var/run/secrets/kubernetes.io/serviceaccount"],
+        "volumes": {v["name"]: v for v in spec["volumes"] if "auth-proxy" in v["name"]},
+        "automount": spec["automountServiceAccountToken"],
+    }
+
+
+def reference(*, native: bool = True) -> dict[str, Any]:
+    spec: Object = {"containers": [{"name": "headlamp"}]}
+    sidecar = Sidecar(image=default_image(), secret=SECRET, native=native)
+    inject(spec, spec["containers"][0], sidecar)
+    return parts(spec)
+
+
+@pytest.mark.parametrize(("file", "native"), [(OVERLAY, True), (OVERLAY_BEFORE_1_29, False)])
+def test_the_values_file_makes_the_same_pod_as_inject(helm: Helm, file: Path, native: bool) -> None:
+    assert parts(pod(helm.template(HEADLAMP, "--values", file))) == reference(native=native)
+
+
+def test_the_values_file_grants_what_the_command_rbac_prints(
+    helm: Helm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = helm.template(HEADLAMP, "--values", OVERLAY)
+    main(["rbac", "--mode=named", "--user=alice@example.com", "--group=k8s-admins"])
+    for wanted in yaml.safe_load_all(capsys.readouterr().out):
+        found = of_kind(documents, wanted["kind"], wanted["metadata"]["name"])
+        assert found == wanted
+
+
+def test_the_values_file_makes_nobody_cluster_admin(helm: Helm) -> None:
+    documents = helm.template(HEADLAMP, "--values", OVERLAY)
+    roles = {d["roleRef"]["name"] for d in documents if d["kind"] == "ClusterRoleBinding"}
+    assert roles == {"headlamp-auth-proxy-impersonator", "view"}
+
+
+def test_the_component_makes_the_same_pod_as_inject(helm: Helm, tmp_path: Path) -> None:
+    rendered = helm.template(HEADLAMP, "--set=clusterRoleBinding.create=false")
+    (tmp_path / "headlamp.yaml").write_text(yaml.safe_dump_all(rendered))
+    component = Path("../" * len(tmp_path.parts[1:])) / ROOT.relative_to("/") / "deploy/kustomize"
+    kustomization = {"resources": ["headlamp.yaml"], "components": [str(component)]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    run = subprocess.run(
+        [find_kubectl(), "kustomize", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert parts(pod(list(yaml.safe_load_all(run.stdout)))) == reference()
+
+
+def test_every_volume_of_ours_has_our_name() -> None:
+    assert all(volume["name"].startswith(NAME) for volume in volumes())
