@@ -24,6 +24,11 @@ test-real: $(VENV)/developer ## Build the real programs once, and run the tests 
 	tests/build >/dev/null
 	TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest tests/real
 
+test-deploy: $(VENV)/developer ## Test what is deployed: helm 3 and 4, Prometheus, a real API server
+	tests/build kube >/dev/null
+	tests/deploy/install-tools
+	TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest tests/deploy
+
 test-image: $(VENV)/developer ## Build the image and test it (needs podman, and mmdebstrap or PYTHON_IMAGE)
 	image=$$(tests/image/build) && \
 	TEST_IMAGE="$$image" $(BIN)/python -m pytest tests/image

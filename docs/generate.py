@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from docs.chart_values import values_markdown
 from docs.dashboard import dashboard_json
 from proxy.config.usage import flags_markdown
 from proxy.errors import every_error
@@ -26,6 +27,7 @@ from proxy.tools.deploy.fragments import CHART_FILES, FRAGMENTS
 ROOT: Final = Path(__file__).parents[1]
 FILES: Final = (
     "README.md",
+    "deploy/helm/headlamp-auth-proxy/README.md",
     "deploy/headlamp/values-sidecar.yaml",
     "deploy/headlamp/values-sidecar-before-1.29.yaml",
     "deploy/kustomize/sidecar.yaml",
@@ -49,6 +51,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "errors": errors_markdown,
     "flags": flags_markdown,
     "metrics": metrics_markdown,
+    "values": values_markdown,
 }
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.helm import Helm, find_helm
+from tests.real.conftest import cluster, namespace
+
+__all__ = ["cluster", "helm", "namespace"]
 
 
 @pytest.fixture(params=["helm3", "helm4"])

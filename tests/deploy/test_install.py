@@ -19,7 +19,7 @@ import yaml
 
 from proxy.cli import main
 from proxy.tools.deploy.rbac import Mode, Rights, account_manifests
-from tests.deploy.helm import CHART, HEADLAMP, OVERLAY, Helm, Object, find_helm, of_kind
+from tests.deploy.helm import CHART, HEADLAMP, OVERLAY, Helm, Object, of_kind
 from tests.deploy.pods import parts, pod
 from tests.real.cluster import Cluster
 
@@ -27,11 +27,6 @@ OWN_GROUP = "headlamp-auth-proxy:authenticated"
 ALICE = "alice@example.com"
 SECRET = "--set=oidc.existingSecret=headlamp-oidc"
 NAMED = f'--set-json=rbac.users=["{ALICE}"]'
-
-
-@pytest.fixture(params=["helm3", "helm4"])
-def helm(request: pytest.FixtureRequest, tmp_path: Path) -> Helm:
-    return find_helm(request.param, tmp_path)
 
 
 @pytest.fixture
