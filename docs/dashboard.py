@@ -169,9 +169,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
 
 def queries() -> list[str]:
     """Return every query of the dashboard, with its variables still in it."""
-    return [
-        _expanded(query) for _, panels in ROWS for panel in panels for query, _ in panel.queries
-    ]
+    return [expanded(query) for _, panels in ROWS for panel in panels for query, _ in panel.queries]
 
 
 def dashboard_json() -> str:
@@ -213,13 +211,13 @@ def _panel(panel: Panel, place: dict[str, int]) -> dict[str, Any]:
         "datasource": {"type": "prometheus", "uid": "${datasource}"},
         "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0, "custom": custom}},
         "targets": [
-            {"refId": chr(ord("A") + i), "expr": _expanded(query), "legendFormat": legend}
+            {"refId": chr(ord("A") + i), "expr": expanded(query), "legendFormat": legend}
             for i, (query, legend) in enumerate(panel.queries)
         ],
     }
 
 
-def _expanded(query: str) -> str:
+def expanded(query: str) -> str:
     """Write out each ``@metric``: the prefix, its own labels, and the selection of pods."""
     head, *rest = query.split("@")
     parts = [head]
