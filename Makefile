@@ -1,5 +1,5 @@
 # Everything a person or CI does with this repository. Needs Python 3.11 or later and make;
-# test-real also needs Go.
+# test-real and test-deploy also need Go.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -7,18 +7,18 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-real test-image transcript check format docs bench fuzz lock clean
+.PHONY: help demo install test test-real test-deploy test-image transcript check format docs bench fuzz lock clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: $(VENV)/developer ## Start an issuer, an API server and the proxy here, and tour them
 	@KUBEBUILDER_ASSETS="$$(tests/build --print kube)" $(BIN)/headlamp-auth-proxy demo
 
 install: $(VENV)/installed ## Make .venv/bin/headlamp-auth-proxy
 
-test: $(VENV)/developer ## Run the tests (those that need a real kube-apiserver skip without one)
-	$(BIN)/python -m pytest
+test: $(VENV)/developer ## Run the tests that need nothing besides (not test-real, not test-deploy)
+	$(BIN)/python -m pytest --ignore=tests/real --ignore=tests/deploy
 
 test-real: $(VENV)/developer ## Build the real programs once, and run the tests that use them
 	tests/build >/dev/null
