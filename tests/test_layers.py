@@ -37,6 +37,7 @@ PURE = {
     "proxy/config/rules.py",
     "proxy/config/values.py",
     "proxy/tools/deploy/cel.py",
+    "proxy/tools/deploy/findings.py",
     "proxy/tools/deploy/fragments.py",
     "proxy/tools/deploy/rbac.py",
     "proxy/tools/deploy/sidecar.py",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from proxy.tools.deploy.arguments import Arguments, Own, check_serve, take_apart, usage
+from proxy.tools.deploy.findings import obstacles, remarks
 from proxy.tools.deploy.sidecar import (
     CERT_DIR,
     FIXED_FLAGS,
@@ -17,15 +19,15 @@ from proxy.tools.deploy.sidecar import (
     default_image,
     fixed_flag,
 )
-from proxy.tools.deploy.stream import Document, StreamError, documents
+from proxy.tools.deploy.stream import SEPARATOR, Document, StreamError, documents
 from proxy.tools.deploy.workload import (
     Mapping,
-    NotOneContainerError,
+    UnfitError,
     headlamp_container,
     inject,
     objects,
     pod_spec,
-    remarks,
+    value,
 )
 
 OWN: Final = (
@@ -84,18 +86,22 @@ def injected(
 ) -> tuple[str, list[str]]:
     """Return the stream with the sidecar, and what its operator should know.
 
-    Raises InjectError where nothing in it is Headlamp, or more than one container could be.
+    Raises InjectError where nothing in it is Headlamp, or the pod is not fit for the proxy, and
+    StreamError where its document cannot be changed.
     """
     everything = [item for document in stream for item in objects(document.content)]
     said: list[str] = []
     found = 0
     for item in everything:
-        spec = pod_spec(item)
-        headlamp = _headlamp(item, spec, container)
-        if spec is not None and headlamp is not None:
-            found += 1
-            said += remarks(everything, spec, headlamp)
-            said += _replicas(item)
+        with _named(item):
+            spec = pod_spec(item)
+            headlamp = headlamp_container(spec, container) if spec is not None else None
+            if spec is not None and headlamp is not None:
+                found += 1
+                if in_the_way := obstacles(spec, headlamp):
+                    raise UnfitError("; ".join(in_the_way))
+                said += remarks(everything, spec, headlamp)
+                said += _replicas(item)
     if not found:
         wanted = f"called {container}" if container else "called headlamp, or with such an image"
         raise InjectError(f"nothing to inject: no workload has a container {wanted}")
@@ -106,26 +112,25 @@ def injected(
 
 def _inject_all(content: Any, *, sidecar: Sidecar, container: str | None) -> None:
     for item in objects(content):
-        spec = pod_spec(item)
-        headlamp = _headlamp(item, spec, container)
-        if spec is not None and headlamp is not None:
-            inject(spec, headlamp, sidecar)
+        with _named(item):
+            spec = pod_spec(item)
+            headlamp = headlamp_container(spec, container) if spec is not None else None
+            if spec is not None and headlamp is not None:
+                inject(spec, headlamp, sidecar)
 
 
-def _headlamp(item: Mapping, spec: Mapping | None, container: str | None) -> Mapping | None:
-    if spec is None:
-        return None
+@contextlib.contextmanager
+def _named(item: Mapping) -> Iterator[None]:
+    """Say of which object an UnfitError is."""
     try:
-        return headlamp_container(spec, container)
-    except NotOneContainerError as error:
-        name = (item.get("metadata") or {}).get("name")
-        raise InjectError(
-            f"{item.get('kind')} {name}: {error}; say which with --container"
-        ) from error
+        yield
+    except UnfitError as error:
+        name = value(item.get("metadata"), "name")
+        raise InjectError(f"{item.get('kind')} {name}: {error}") from error
 
 
 def _replicas(item: Mapping) -> list[str]:
-    replicas = (item.get("spec") or {}).get("replicas")
+    replicas = value(item.get("spec"), "replicas")
     if not isinstance(replicas, int) or replicas < 2:
         return []
     return [
@@ -157,7 +162,7 @@ def _read(name: str) -> str:
     try:
         if name == "-":
             return sys.stdin.buffer.read().decode()
-        return Path(name).read_text(encoding="utf-8")
+        return Path(name).read_bytes().decode()
     except OSError as error:
         raise StreamError(f"{name}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -170,7 +175,7 @@ def _joined(texts: Sequence[str]) -> str:
     for text in texts:
         if joined and not joined.endswith("\n"):
             joined += "\n"
-        joined += text if not joined or text.startswith("---") else f"---\n{text}"
+        joined += text if not joined or SEPARATOR.match(text) else f"---\n{text}"
     return joined
 
 

@@ -14,6 +14,7 @@ from proxy.tools.deploy.sidecar import (
     GRACE_SECONDS,
     NAME,
     PREPARE,
+    SERVICE_ACCOUNT,
     Sidecar,
     headlamp_environment,
     headlamp_mounts,
@@ -28,38 +29,53 @@ _TEMPLATED: Final = frozenset({"Deployment", "StatefulSet", "DaemonSet", "Replic
 _LISTS: Final = frozenset({"List", "DeploymentList", "PodList", "StatefulSetList"})
 
 
-class NotOneContainerError(Exception):
-    """A pod has several containers that could be Headlamp, or none by the name that was given."""
+class UnfitError(Exception):
+    """A pod into which the proxy cannot be put; the message says why."""
 
 
 def objects(document: Any) -> Iterator[Mapping]:
     """Yield the Kubernetes objects of one document, those inside of lists as well."""
     if not isinstance(document, MutableMapping):
         return
-    if document.get("kind") in _LISTS:
-        for item in document.get("items") or ():
+    if _kind(document) in _LISTS:
+        for item in items(document, "items"):
             yield from objects(item)
     else:
         yield document
 
 
+def items(owner: Any, key: str) -> list[Any]:
+    """Return what is in a list of ``owner``; nothing where there is no such list."""
+    present = value(owner, key)
+    return list(present) if isinstance(present, MutableSequence) else []
+
+
+def value(item: Any, key: str) -> Any:
+    """Return a field of ``item``; None where there is none."""
+    return item.get(key) if isinstance(item, MutableMapping) else None
+
+
+def _kind(item: Mapping) -> str:
+    return str(item.get("kind"))
+
+
 def pod_spec(item: Mapping) -> Mapping | None:
     """Return the spec of the pods that an object makes, or None."""
     spec = item.get("spec")
-    if item.get("kind") in _TEMPLATED:
+    if _kind(item) in _TEMPLATED:
         template = spec.get("template") if isinstance(spec, MutableMapping) else None
         spec = template.get("spec") if isinstance(template, MutableMapping) else None
-    elif item.get("kind") != "Pod":
+    elif _kind(item) != "Pod":
         return None
     return spec if isinstance(spec, MutableMapping) else None
 
 
 def headlamp_container(spec: Mapping, name: str | None = None) -> Mapping | None:
-    """Return the container that is Headlamp, or None; raises ``NotOneContainerError``.
+    """Return the container that is Headlamp, or None; raises ``UnfitError``.
 
     ``name`` says which; without, it is the one called ``headlamp`` or whose image is.
     """
-    containers = [c for c in spec.get("containers") or () if isinstance(c, MutableMapping)]
+    containers = [c for c in items(spec, "containers") if isinstance(c, MutableMapping)]
     if name is not None:
         return next((c for c in containers if c.get("name") == name), None)
     found = [c for c in containers if c.get("name") == "headlamp"] or [
@@ -67,7 +83,9 @@ def headlamp_container(spec: Mapping, name: str | None = None) -> Mapping | None
     ]
     if len(found) > 1:
         names = ", ".join(str(c.get("name")) for c in found)
-        raise NotOneContainerError(f"the containers {names} could all be Headlamp")
+        raise UnfitError(
+            f"the containers {names} could all be Headlamp; say which with --container"
+        )
     return found[0] if found else None
 
 
@@ -90,12 +108,31 @@ def inject(spec: Mapping, container: Mapping, sidecar: Sidecar) -> None:
     _put_all(spec, "volumes", volumes(), "name")
     _put_all(container, "env", headlamp_environment(), "name")
     _put_all(container, "volumeMounts", headlamp_mounts(), "mountPath")
+    for other in others(spec, container):
+        _take_out(other, "volumeMounts", "mountPath", SERVICE_ACCOUNT)
+
+
+def others(spec: Mapping, container: Mapping) -> list[Mapping]:
+    """Return the containers of a pod that are neither Headlamp nor ours."""
+    every = [*items(spec, "initContainers"), *items(spec, "containers")]
+    every += items(spec, "ephemeralContainers")
+    return [
+        c for c in every if isinstance(c, MutableMapping) and c is not container and not _is_ours(c)
+    ]
+
+
+def _take_out(owner: Mapping, key: str, field: str, unwanted: str) -> None:
+    present = owner.get(key)
+    if isinstance(present, MutableSequence):
+        for index in reversed(range(len(present))):
+            if value(present[index], field) == unwanted:
+                del present[index]
 
 
 def _put_first(spec: Mapping, key: str, ours: list[Any]) -> None:
     """Have ``ours`` at the head of a list, before whatever might need what they make."""
     present = _list(spec, key)
-    if list(present[: len(ours)]) == ours and not _others(present[len(ours) :]):
+    if list(present[: len(ours)]) == ours and not _any_ours(present[len(ours) :]):
         return
     _remove_ours(present)
     for position, item in enumerate(ours):
@@ -116,7 +153,7 @@ def _put_all(owner: Mapping, key: str, ours: list[Any], identity: str) -> None:
     """Have each of ``ours`` in a list, in place of the one with the same ``identity``."""
     present = _list(owner, key)
     for item in ours:
-        same = [i for i, other in enumerate(present) if _value(other, identity) == item[identity]]
+        same = [i for i, other in enumerate(present) if value(other, identity) == item[identity]]
         if not same:
             present.append(item)
         elif present[same[0]] != item:
@@ -127,59 +164,22 @@ def _put_all(owner: Mapping, key: str, ours: list[Any], identity: str) -> None:
 
 def _list(owner: Mapping, key: str) -> Sequence:
     present = owner.get(key)
-    if not isinstance(present, MutableSequence):
+    if present is None:
         present = owner[key] = []
+    if not isinstance(present, MutableSequence):
+        raise UnfitError(f"{key} is not a list")
     return present
 
 
-def _others(items: Sequence) -> bool:
-    return any(_is_ours(item) for item in items)
+def _any_ours(present: Sequence) -> bool:
+    return any(_is_ours(item) for item in present)
 
 
-def _remove_ours(items: Sequence) -> None:
-    for index in reversed(range(len(items))):
-        if _is_ours(items[index]):
-            del items[index]
+def _remove_ours(present: Sequence) -> None:
+    for index in reversed(range(len(present))):
+        if _is_ours(present[index]):
+            del present[index]
 
 
 def _is_ours(container: Any) -> bool:
-    return _value(container, "name") in {NAME, PREPARE}
-
-
-def _value(item: Any, key: str) -> Any:
-    return item.get(key) if isinstance(item, MutableMapping) else None
-
-
-def remarks(document_objects: list[Mapping], spec: Mapping, container: Mapping) -> list[str]:
-    """Return what in the stream would defeat the purpose, a sentence each."""
-    found = []
-    arguments = [
-        str(a) for a in [*(container.get("command") or ()), *(container.get("args") or ())]
-    ]
-    if any(a.lstrip("-").startswith("unsafe-use-service-account-token") for a in arguments):
-        found.append(
-            "Headlamp runs with -unsafe-use-service-account-token, so it drops its users' tokens; "
-            "remove it"
-        )
-    if any(a.lstrip("-").startswith("base-url=") and not a.endswith("=") for a in arguments):
-        found.append(
-            "Headlamp runs with -base-url, under which it never refreshes a token: its users will "
-            "have to sign in again every few minutes; serve it at the root of a host name"
-        )
-    if spec.get("hostNetwork"):
-        found.append(
-            "the pod uses the node's network, so everything on the node reaches the proxy; "
-            "remove hostNetwork"
-        )
-    account = spec.get("serviceAccountName") or "default"
-    for item in document_objects:
-        role = _value(item.get("roleRef"), "name")
-        bound = [s for s in item.get("subjects") or () if _value(s, "kind") == "ServiceAccount"]
-        if role == "cluster-admin" and any(_value(s, "name") == account for s in bound):
-            name = _value(item.get("metadata"), "name")
-            found.append(
-                f"{item.get('kind')} {name} makes the account of this pod, {account}, "
-                "cluster-admin; that account is now the proxy's, so remove the binding "
-                "(clusterRoleBinding.create=false in Headlamp's chart)"
-            )
-    return found
+    return value(container, "name") in {NAME, PREPARE}

@@ -122,6 +122,11 @@ def test_wrong_use_says_what_is_wrong(
             AMBIGUOUS,
             "Pod p: the containers a, b could all be Headlamp; say which with --container",
         ),
+        (
+            b"kind: Pod\nspec: {hostPID: true, containers: [{name: headlamp}]}\n",
+            "Pod None: hostPID lets the containers see",
+        ),
+        (b"kind: Pod\nspec: {containers: [{name: headlamp, env: x}]}\n", "env is not a list"),
     ],
 )
 def test_a_stream_that_cannot_be_injected_comes_out_not_at_all(
@@ -146,3 +151,12 @@ def test_more_than_one_replica_is_warned_of(
     Path(rendered).write_text(RENDERED.replace("replicas: 1", "replicas: 2"))
     assert main(["inject", *FLAGS, rendered]) == 0
     assert "warning: Headlamp has 2 replicas" in capsys.readouterr().err
+
+
+def test_a_file_with_windows_line_ends_keeps_them(
+    rendered: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(rendered).write_bytes(RENDERED.replace("\n", "\r\n").encode())
+    assert main(["inject", *FLAGS, rendered]) == 0
+    output = capsys.readouterr().out
+    assert output.count("\n") == output.count("\r\n")

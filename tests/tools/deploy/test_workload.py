@@ -9,12 +9,11 @@ import pytest
 
 from proxy.tools.deploy.sidecar import ACCOUNT, KEYS, NAME, PREPARE, SERVICE_ACCOUNT, TRUST, Sidecar
 from proxy.tools.deploy.workload import (
-    NotOneContainerError,
+    UnfitError,
     headlamp_container,
     inject,
     objects,
     pod_spec,
-    remarks,
 )
 
 SIDECAR = Sidecar(image="proxy:1", flags=("--oidc-client-id=c",))
@@ -136,7 +135,7 @@ def test_headlamp_is_known_by_name_or_image(
 
 def test_two_containers_that_could_be_headlamp_are_not_guessed_between() -> None:
     containers = [{"name": n, "image": "x/headlamp"} for n in "ab"]
-    with pytest.raises(NotOneContainerError, match="a, b"):
+    with pytest.raises(UnfitError, match="a, b"):
         headlamp_container({"containers": containers})
 
 
@@ -164,32 +163,31 @@ def test_lists_are_looked_into() -> None:
     assert list(objects(None)) == list(objects(["kind"])) == []
 
 
-BINDING = {
-    "kind": "ClusterRoleBinding",
-    "metadata": {"name": "headlamp-admin"},
-    "roleRef": {"name": "cluster-admin"},
-    "subjects": [{"kind": "ServiceAccount", "name": "headlamp"}],
-}
+def test_no_other_container_keeps_a_mount_where_tokens_are() -> None:
+    automatic = {"name": "kube-api-access-abcde", "mountPath": SERVICE_ACCOUNT}
+    data = {"name": "data", "mountPath": "/data"}
+    spec = injected(
+        pod(initContainers=[{"name": "plugins", "volumeMounts": [automatic, data, automatic]}])
+    )
+    assert spec["initContainers"][1]["volumeMounts"] == [data]
+
+
+@pytest.mark.parametrize("key", ["initContainers", "volumes"])
+def test_what_is_not_a_list_is_not_overwritten(key: str) -> None:
+    with pytest.raises(UnfitError, match=f"{key} is not a list"):
+        injected(pod(**{key: "text"}))
 
 
 @pytest.mark.parametrize(
-    ("spec", "container", "others", "words"),
+    "item",
     [
-        ({}, {"args": ["-unsafe-use-service-account-token"]}, [], "drops its users' tokens"),
-        ({}, {"args": ["-base-url=/ui"]}, [], "never refreshes"),
-        ({"hostNetwork": True}, {}, [], "the node's network"),
-        ({"serviceAccountName": "headlamp"}, {}, [BINDING], "headlamp-admin"),
+        {"kind": "List", "items": 5},
+        {"kind": ["List"]},
+        {"kind": "Pod", "spec": {"containers": 5}},
+        {"kind": "Deployment", "spec": {"template": []}},
     ],
 )
-def test_what_would_defeat_the_purpose_is_said(
-    spec: dict[str, Any], container: dict[str, Any], others: list[Any], words: str
-) -> None:
-    (remark,) = remarks(others, spec, container)
-    assert words in remark
-
-
-def test_nothing_is_said_of_what_does_no_harm() -> None:
-    spec = {"serviceAccountName": "headlamp"}
-    view = BINDING | {"roleRef": {"name": "view"}}
-    other = BINDING | {"subjects": [{"kind": "ServiceAccount", "name": "other"}]}
-    assert remarks([view, other], spec, {"args": ["-in-cluster", "-base-url="]}) == []
+def test_what_is_no_manifest_has_no_workload(item: dict[str, Any]) -> None:
+    for found in objects(item):
+        spec = pod_spec(found)
+        assert spec is None or headlamp_container(spec) is None
