@@ -9,9 +9,15 @@ import pytest
 from tests.deploy.helm import Helm, find_helm
 from tests.real.conftest import cluster, namespace
 
-__all__ = ["cluster", "helm", "namespace"]
+__all__ = ["cluster", "helm", "helm4", "namespace"]
 
 
 @pytest.fixture(params=["helm3", "helm4"])
 def helm(request: pytest.FixtureRequest, tmp_path: Path) -> Helm:
     return find_helm(request.param, tmp_path)
+
+
+@pytest.fixture
+def helm4(tmp_path: Path) -> Helm:
+    """One of them, where what is tested is not helm."""
+    return find_helm("helm4", tmp_path)

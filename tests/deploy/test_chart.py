@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from proxy.config import load
+from proxy.impersonation import RESERVED_PREFIXES
 from proxy.tools.deploy.rbac import Mode, Rights, rules
 from tests.deploy.helm import CHART, ROOT, Helm, Object, of_kind
 
@@ -43,6 +44,12 @@ def test_by_default_it_grants_rights_and_makes_nothing_else(helm: Helm) -> None:
     assert [d["kind"] for d in documents] == ["ClusterRole", "ClusterRoleBinding"]
     (subject,) = documents[1]["subjects"]
     assert subject == {"kind": "ServiceAccount", "name": "headlamp", "namespace": "headlamp"}
+
+
+def test_lists_may_be_null(helm: Helm, tmp_path: Path) -> None:
+    null = "--set=rbac.groups=null,extraFlags=null"
+    assert of_kind(helm.template(CHART, ISSUER, ALICE, STANDALONE, null), "ClusterRole")
+    assert "k8s-viewers" in notes(helm, tmp_path, ISSUER, ALICE, null)
 
 
 @pytest.mark.parametrize("mode", Mode)
@@ -84,6 +91,11 @@ def test_its_rules_are_those_that_the_command_rbac_prints(
         ((ISSUER, ALICE, "--set=oidc.issuerURL=http://idp"), "issuerURL"),
         ((ISSUER, ALICE, '--set-json=extraFlags=["--listen=:1"]'), "extraFlags"),
         ((ISSUER, ALICE, "--set=image.digest=latest"), "digest"),
+        ((ISSUER, ALICE, '--set-json=image.tag="x\\", y: \\"z"'), "tag"),
+        ((ISSUER, ALICE, '--set-json=oidc.existingSecret="a}, b: {c"'), "existingSecret"),
+        ((ISSUER, ALICE, '--set-json=injection.container="a\\" || true"'), "container"),
+        ((ISSUER, '--set-json=rbac.users=["a\\nb"]'), "users"),
+        ((ISSUER, ALICE, '--set-json=rbac.role="a\\nb"'), "role"),
         ((ISSUER, ALICE, "--set=standalone.enabled=true"), "standalone.tls"),
         ((ISSUER, ALICE, STANDALONE, "--set=injection.enabled=true"), "exclude each other"),
     ],
@@ -92,6 +104,40 @@ def test_values_that_cannot_be_meant_are_refused(
     helm: Helm, values: tuple[str, ...], words: str
 ) -> None:
     assert words in refusal(helm, *values)
+
+
+@pytest.mark.parametrize("prefix", RESERVED_PREFIXES)
+def test_nothing_reserved_is_granted(helm4: Helm, prefix: str) -> None:
+    groups = f'--set-json=rbac.groups=["{prefix}x"]'
+    allowed = f'--set-json=extraFlags=["--allow-reserved-group={prefix}x"]'
+    assert "users" in refusal(helm4, ISSUER, f'--set-json=rbac.users=["{prefix}x"]')
+    assert "the proxy never asserts it" in refusal(helm4, ISSUER, ALICE, groups)
+    helm4.template(CHART, ISSUER, ALICE, groups, allowed)
+
+
+ODD = "'\"{{ .Values }} a: b # \\ ü$"
+LINES = f"{ODD}\n---\nkind: X"
+
+
+def test_what_is_odd_in_a_value_stays_in_its_value(helm: Helm) -> None:
+    values = (
+        f"--set-json=oidc.issuerURL={json.dumps(f'https://{ODD}')}",
+        f"--set-json=oidc.clientID={json.dumps(LINES)}",
+        f"--set-json=rbac.users={json.dumps([f'a{ODD}'])}",
+        "--set=rbac.role=yes",
+    )
+    standalone = helm.template(CHART, *values, STANDALONE)
+    (container,) = _containers(standalone)
+    assert container["args"][4:] == [
+        f"--oidc-issuer-url=https://{ODD}",
+        f"--oidc-client-id={LINES}",
+    ]
+    assert of_kind(standalone, "ClusterRole")["rules"][0]["resourceNames"] == [f"a{ODD}"]
+    assert of_kind(standalone, "ClusterRoleBinding", "yes")["roleRef"]["name"] == "yes"
+    injection = helm.template(CHART, *values, "--set=injection.enabled=true")
+    policy = of_kind(injection, "MutatingAdmissionPolicy")
+    expression = policy["spec"]["mutations"][0]["jsonPatch"]["expression"]
+    assert json.dumps(f"--oidc-client-id={LINES}", ensure_ascii=False) in expression
 
 
 def test_every_value_is_known_to_the_schema_and_documented() -> None:
@@ -196,6 +242,11 @@ def test_grafana_reads_the_dashboard(helm: Helm) -> None:
         ((ISSUER, ALICE), "MISSING: nothing here runs the proxy"),
         ((ISSUER, ALICE, "--set=rbac.create=false"), "MISSING: rbac.create is false"),
         ((ISSUER, "--set=rbac.mode=wide"), "WARNING: rbac.mode is wide"),
+        ((ISSUER, "--set=rbac.mode=constrained"), "WARNING: rbac.users is empty"),
+        (
+            (ISSUER, ALICE, "--set=rbac.mode=constrained", "--kube-version=1.35.1"),
+            "MISSING: Kubernetes v1.35.1 knows no constrained",
+        ),
         ((ISSUER, ALICE, "--kube-version=1.35.8-gke.1"), "WARNING: on GKE"),
         ((ISSUER, ALICE, "--set=oidc.usernamePrefix=tsidp:"), "tsidp:<email>"),
     ],

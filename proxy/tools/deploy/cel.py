@@ -4,6 +4,8 @@ CEL there is typed by place: an object in a patch is written ``Object.spec.initC
 and maps of free keys as plain literals (KEP-3962). Service account admission has run before the
 policy, so the token's mount is there already: in Headlamp's container it is replaced, in every
 other one removed. ``IMAGE``, ``ARGUMENTS`` and ``ENVIRONMENT`` stand for what the chart fills in.
+Whatever else changes pods, and whatever was in this one before, a second policy refuses it unless
+the proxy is there and nobody else could get its token (``findings.obstacles``, in CEL).
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ import json
 from typing import Any, Final
 
 from proxy.tools.deploy.sidecar import (
+    ACCOUNT,
     GRACE_SECONDS,
+    KEYS,
     NAME,
     SERVICE_ACCOUNT,
+    TRUST,
     Sidecar,
     headlamp_environment,
     headlamp_mounts,
@@ -105,10 +110,64 @@ def _other_mounts(name: str) -> str:
     )
 
 
-def already() -> str:
-    """Return the condition under which the policy has something to do."""
-    there = f'object.spec.initContainers.exists(c, c.name == "{NAME}")'
-    return f"!has(object.spec.initContainers) || !{there}"
+def refusals() -> list[dict[str, str]]:
+    """Return the validations of a pod with the label, as it is after all that changes pods.
+
+    The variable ``tokens`` is ``token_volumes()``. The image is not among them, for a cluster may
+    have it rewritten to a mirror of its own.
+    """
+    container, never = (
+        f'c.name == "{CONTAINER}"',
+        "token of the pod's account, which is the proxy's",
+    )
+    keys = f'm.name == "{KEYS}"'
+    proxy = (
+        f'c.name == "{NAME}" && has(c.restartPolicy) && c.restartPolicy == "Always" && '
+        f"{_mounts(keys)}"
+    )
+    own = f'm.name == "{TRUST}" && m.mountPath == "{SERVICE_ACCOUNT}"'
+    held = "m.name in variables.tokens"
+    target = f'(!has(c.targetContainerName) || c.targetContainerName != "{NAME}")'
+    ephemeral = "object.spec.ephemeralContainers"
+    initial = "object.spec.initContainers"
+    process = ("shareProcessNamespace", "hostPID")
+    found = {
+        f"has({initial}) && {initial}.exists(c, {proxy}) &&\n"
+        f"object.spec.containers.exists(c, {container} && {_mounts(own)})": (
+            f"headlamp-auth-proxy was not injected: no container of this pod is called {CONTAINER} "
+            f"(set injection.container, or remove the label), or another one is called {NAME}"
+        ),
+        f"object.spec.containers.all(c, !({_mounts(held)})) &&\n"
+        f'{initial}.all(c, c.name == "{NAME}" || !({_mounts(held)}))': (
+            f"a container mounts a {never}; take the mount out"
+        ),
+        f"!has({ephemeral}) || {ephemeral}.all(c, {target} && !({_mounts(held)}))": (
+            f"an ephemeral container would get at the {never}; do not target {NAME} or mount that"
+        ),
+        " && ".join(f"(!has(object.spec.{key}) || !object.spec.{key})" for key in process): (
+            f"{' and '.join(process)} let the containers see into the proxy; remove them"
+        ),
+    }
+    return [{"expression": expression, "message": text} for expression, text in found.items()]
+
+
+def token_volumes() -> str:
+    """Return the names of the volumes that only the proxy's container may mount.
+
+    A token for another audience (a cloud's, a mesh's) is none that the API server takes.
+    """
+    token = "s.serviceAccountToken"  # noqa: S105 - a field
+    bare = f'has({token}) && (!has({token}.audience) || {token}.audience == "")'
+    held = f"has(v.projected) && has(v.projected.sources) && v.projected.sources.exists(s, {bare})"
+    volumes = "object.spec.volumes"
+    return (
+        f"{json.dumps([ACCOUNT, KEYS])} +\n"
+        f"(has({volumes}) ? {volumes}.filter(v, {held}).map(v, v.name) : [])"
+    )
+
+
+def _mounts(which: str) -> str:
+    return f"has(c.volumeMounts) && c.volumeMounts.exists(m, {which})"
 
 
 def _list(patch: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from proxy.tools.deploy.cel import injection
+from proxy.tools.deploy.cel import injection, refusals, token_volumes
 from proxy.tools.deploy.rbac import cap
 from proxy.tools.deploy.sidecar import (
     ACCOUNT,
@@ -30,13 +30,21 @@ SECRET: Final = "headlamp-oidc"  # noqa: S105 - the name of one
 
 
 class _Dumper(yaml.SafeDumper):
-    """Indents lists under their key and never writes an alias."""
+    """Indents lists under their key, writes lines as lines, and never writes an alias."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
         super().increase_indent(flow, indentless=False)
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def as_yaml(content: Any) -> str:
@@ -92,6 +100,12 @@ CHART_FILES: Final[dict[str, Callable[[], str]]] = {
     "cap.yaml": lambda: as_yaml(cap(read_only=False)),
     "cap-read-only.yaml": lambda: as_yaml(cap(read_only=True)),
     "injection.cel": lambda: f"{injection()}\n",
+    "refusals.yaml": lambda: as_yaml(
+        {
+            "variables": [{"name": "tokens", "expression": token_volumes()}],
+            "validations": refusals(),
+        }
+    ),
     "restricted.yaml": lambda: as_yaml(restricted(USER, USER)),
     "account-volume.yaml": lambda: as_yaml(
         [volume for volume in volumes() if ACCOUNT in volume.values()]

@@ -101,7 +101,8 @@ class Rights:
     """Whom the account of the proxy may become, and who that account is.
 
     ``users`` and ``groups`` are names as the API server sees them, prefixes included.
-    ``read_only`` caps the constrained mode. ``role`` is the ClusterRole that the people get.
+    ``read_only`` caps the constrained mode. ``role`` is the ClusterRole that the people get; empty
+    for none.
     """
 
     mode: Mode
@@ -152,10 +153,10 @@ def account_manifests(rights: Rights) -> list[Object]:
 
 
 def people_manifests(rights: Rights) -> list[Object]:
-    """Return the binding that lets the people themselves do something; none without people."""
+    """Return the binding that lets the people do something; none without people or a role."""
     subjects = [_subject("User", name) for name in rights.users]
     subjects += [_subject("Group", name) for name in rights.groups]
-    return [_binding(PEOPLE, rights.role, subjects)] if subjects else []
+    return [_binding(PEOPLE, rights.role, subjects)] if subjects and rights.role else []
 
 
 def warnings(rights: Rights) -> list[str]:

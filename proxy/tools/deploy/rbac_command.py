@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Final
 
 import yaml
 
-from proxy.impersonation import NEVER_ALLOWED
+from proxy.config import Config
+from proxy.errors import IdentityError
+from proxy.impersonation import Policy, impersonate
 from proxy.tools.deploy.arguments import Own, check_serve, take_apart, usage
 from proxy.tools.deploy.rbac import Mode, Rights, account_manifests, people_manifests, warnings
+from proxy.userinfo import UserInfo
 
 OWN: Final = (
     Own("--mode", "MODE", f"{', '.join(Mode)}"),
     Own("--user", "NAME", "a user who may be impersonated, prefix included (repeatable)"),
     Own("--group", "NAME", "a group that may be, prefix included (repeatable)"),
-    Own("--role", "NAME", "the ClusterRole that these people get (default: view)"),
+    Own("--role", "NAME", "the ClusterRole that these people get (default: view; empty: none)"),
     Own("--read-only", "", "constrained mode: no identity may do more than read"),
     Own("--service-account", "NAMESPACE/NAME", "the proxy's account (default: headlamp/headlamp)"),
 )
@@ -31,6 +35,7 @@ Writes the manifests of the proxy's rights, and the binding for the people, to s
 The flags of serve that change what is impersonated are taken as well, --authenticated-group above
 all.
 """
+_OBJECT_NAME: Final = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 _STAND_IN: Final = {
     "--oidc-issuer-url": "https://issuer.invalid",
     "--oidc-client-id": "client",
@@ -46,29 +51,17 @@ def main(argv: Sequence[str]) -> int:
     config = check_serve(arguments, _STAND_IN)
     mode = arguments.one("--mode", "")
     users, groups = (tuple(arguments.own.get(flag, ())) for flag in ("--user", "--group"))
-    namespace, slash, account = arguments.one("--service-account", "headlamp/headlamp").partition(
-        "/"
-    )
+    where = arguments.one("--service-account", "headlamp/headlamp")
+    namespace, _, account = where.partition("/")
     if mode not in set(Mode):
         arguments.problems.append(f"--mode {mode!a}: choose one of {', '.join(Mode)}")
     if mode == Mode.NAMED and not users:
         arguments.problems.append("--user: name at least one; in this mode nobody else gets in")
-    if not (namespace and slash and account):
+    if not re.fullmatch(_OBJECT_NAME, namespace) or not re.fullmatch(_OBJECT_NAME, account):
         arguments.problems.append("--service-account: write NAMESPACE/NAME")
     if "--read-only" in arguments.own and mode != Mode.CONSTRAINED:
         arguments.problems.append("--read-only: only the constrained mode has a cap; remove it")
-    arguments.problems += [
-        f"--user {name!a}: is empty or reserved; the proxy never asserts it"
-        for name in users
-        if not name or name.startswith(config.reserved_prefix)
-    ]
-    arguments.problems += [
-        f"--group {name!a}: is empty or reserved; see --allow-reserved-group"
-        for name in groups
-        if not name
-        or name == NEVER_ALLOWED
-        or (name.startswith(config.reserved_prefix) and name not in config.allow_reserved_group)
-    ]
+    arguments.problems += _never_asserted(config, users, groups)
     if arguments.problems:
         sys.stderr.write("".join(f"{line}\n" for line in arguments.problems))
         return 2
@@ -87,6 +80,26 @@ def main(argv: Sequence[str]) -> int:
     sys.stdout.write(dump([*account_manifests(rights), *people_manifests(rights)]))
     sys.stderr.write("".join(f"warning: {line}\n" for line in said))
     return 0
+
+
+def _never_asserted(config: Config, users: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """Return which names the proxy itself would refuse, so that they are not granted either."""
+    policy = Policy(
+        authenticated_group=config.authenticated_group,
+        allowed_reserved_groups=frozenset(config.allow_reserved_group),
+        reserved_prefixes=config.reserved_prefix,
+    )
+    problems = []
+    for flag, names in (("--user", users), ("--group", groups)):
+        for name in names:
+            if flag == "--group" and name == config.authenticated_group:
+                continue  # everybody's, and so a way to give all of them a role
+            user = UserInfo(name) if flag == "--user" else UserInfo("user", groups=(name,))
+            try:
+                impersonate(user, policy)
+            except IdentityError as error:
+                problems.append(f"{flag}: {error}; the proxy never asserts it")
+    return problems
 
 
 def dump(objects: Sequence[object]) -> str:

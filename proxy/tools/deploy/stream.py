@@ -110,7 +110,7 @@ def _check_size(text: str) -> None:
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         problem = None
         if isinstance(event, yaml.AliasEvent):
-            count += sizes.get(event.anchor, 1)
+            count += sizes.get(event.anchor or "", 1)
             if any(event.anchor == anchor for anchor, _ in open_nodes):
                 problem = f"the anchor {event.anchor} contains itself"
         elif isinstance(event, yaml.NodeEvent):
@@ -127,7 +127,8 @@ def _check_size(text: str) -> None:
         if count > _MAX_NODES:
             problem = f"more than {_MAX_NODES} values, with its aliases (*) written out"
         if problem:
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            mark: Any = event.start_mark  # of libyaml's class, which the stubs do not take here
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 def _unshared(content: Any) -> Any:

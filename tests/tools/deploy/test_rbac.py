@@ -113,6 +113,10 @@ def test_what_is_dangerous_is_said(
         (["--mode=wide", "--read-only"], "only the constrained mode"),
         (["--mode=wide", "--user=system:admin"], "never asserts it"),
         (["--mode=wide", "--group=system:masters"], "reserved"),
+        (["--mode=wide", "--user=a\nb@example.com"], "control character"),
+        (["--mode=wide", "--user="], "is empty"),
+        (["--mode=wide", "--group= admins"], "blank"),
+        (["--mode=wide", "--service-account=a/b/c"], "NAMESPACE/NAME"),
         (["--mode=wide", "--service-account=headlamp"], "NAMESPACE/NAME"),
         (["--mode=wide", "more"], "'more': unexpected argument"),
     ],
@@ -124,3 +128,30 @@ def test_wrong_use_says_what_is_wrong(
     captured = capsys.readouterr()
     assert words in captured.err
     assert captured.out == ""
+
+
+NAMES = ("a: b", "- x", "yes", "1e3", "{{x}}", "'\"", "*", "&a", "#no", "~", "ü@example.com", "!t")
+
+
+def test_names_are_what_they_are_whatever_yaml_makes_of_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = [flag for name in NAMES for flag in ("--user", name, "--group", name)]
+    assert main(["rbac", "--mode=named", *flags]) == 0
+    role, _, people = yaml.safe_load_all(capsys.readouterr().out)
+    assert role["rules"][0]["resourceNames"] == list(NAMES)
+    assert role["rules"][1]["resourceNames"] == [OWN, *NAMES]
+    assert [s["name"] for s in people["subjects"]] == [*NAMES, *NAMES]
+
+
+def test_a_reserved_group_is_granted_where_the_proxy_lets_it_pass() -> None:
+    arguments = ["--mode=wide", "--group=system:monitoring"]
+    assert main(["rbac", *arguments]) == 2
+    assert main(["rbac", *arguments, "--allow-reserved-group=system:monitoring"]) == 0
+
+
+def test_without_a_role_the_people_are_bound_by_somebody_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["rbac", "--mode=named", "--user=tsidp:alice", "--role="]) == 0
+    assert len(list(yaml.safe_load_all(capsys.readouterr().out))) == 2

@@ -18,8 +18,20 @@ controllers included. Name users and groups (mode named), or have the API server
 
 May be impersonated ({{ .Values.rbac.mode }}{{ if .Values.rbac.readOnly }}, reading only{{ end }}):
   users   {{ .Values.rbac.users | join ", " | default "any" }}
-  groups  {{ prepend .Values.rbac.groups .Values.authenticatedGroup | uniq | join ", " }}
-  A token with any other group is refused as a whole (403); --groups-allow drops groups instead.
+  groups  {{ prepend (.Values.rbac.groups | default list) .Values.authenticatedGroup | uniq | join ", " }}
+  A token with any other group is refused as a whole (403); extraFlags ["--groups-allow=NAME"] drops
+  the groups that it does not name instead.
+{{- end }}
+{{- if and .Values.rbac.create (eq .Values.rbac.mode "constrained") }}
+{{- if not .Values.rbac.users }}
+
+WARNING: rbac.users is empty, so any user may be impersonated within the cap,
+system:kube-controller-manager included. Name users where you can.
+{{- end }}
+{{- if semverCompare "<1.36-0" .Capabilities.KubeVersion.Version }}
+
+MISSING: Kubernetes {{ .Capabilities.KubeVersion.Version }} knows no constrained impersonation, so everybody gets 403. Use rbac.mode=named.
+{{- end }}
 {{- end }}
 {{- if and (not .Values.oidc.usernamePrefix) (contains "-gke" .Capabilities.KubeVersion.Version) }}
 
@@ -29,7 +41,7 @@ oidc.usernamePrefix (for example "tsidp:") and name the users with it.
 {{- if not .Values.rbac.role }}
 
 What these people may do is yours to say, for example:
-  kubectl create clusterrolebinding tsidp-viewers --clusterrole=view --group={{ first .Values.rbac.groups | default "k8s-viewers" }}
+  kubectl create clusterrolebinding tsidp-viewers --clusterrole=view --group={{ first (.Values.rbac.groups | default list) | default "k8s-viewers" }}
 {{- end }}
 {{- if .Values.injection.enabled }}
 
