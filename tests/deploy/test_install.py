@@ -84,6 +84,33 @@ def test_the_values_file_installs_where_pods_are_restricted(
     assert made["automount"] is False
 
 
+def test_a_running_stock_headlamp_is_given_the_proxy_another_role_and_its_old_self(
+    helm: Helm, cluster: Cluster, namespace: str
+) -> None:
+    where = (f"--namespace={namespace}", f"--kubeconfig={cluster.admin_kubeconfig}")
+    upgrade = ("upgrade", "headlamp", HEADLAMP, *where, "--values", OVERLAY)
+
+    def roles() -> set[str]:
+        found = json.loads(cluster.kubectl("get", "clusterrolebindings", "-ojson").stdout)["items"]
+        return {b["roleRef"]["name"] for b in found if "headlamp" in b["metadata"]["name"]}
+
+    def containers() -> int:
+        deployment = cluster.kubectl("-n", namespace, "get", "deployment", "headlamp", "-ojson")
+        spec = json.loads(deployment.stdout)["spec"]["template"]["spec"]
+        return len([*spec.get("initContainers", []), *spec["containers"]])
+
+    impersonator = "headlamp-auth-proxy-impersonator"
+    with installed(helm, cluster, "headlamp", HEADLAMP, namespace):
+        assert (roles(), containers()) == ({"cluster-admin"}, 1)
+        helm.run(*upgrade)
+        assert (roles(), containers()) == ({impersonator, "view"}, 2)
+        helm.run(*upgrade, "--set=authProxy.role=edit")
+        assert (roles(), containers()) == ({impersonator, "edit"}, 2)
+        helm.run("rollback", "headlamp", "1", *where)
+        assert (roles(), containers()) == ({"cluster-admin"}, 1)
+    assert roles() == set()
+
+
 def test_the_policy_injects_the_pod_that_the_values_file_makes(
     helm: Helm, cluster: Cluster, restricted: str
 ) -> None:
@@ -268,11 +295,15 @@ class Account:
         self._kubeconfig = cluster.write_kubeconfig(namespace, {"token": token})
 
     def ask(
-        self, user: str, *arguments: str, groups: tuple[str, ...] = (OWN_GROUP,)
+        self,
+        user: str,
+        *arguments: str,
+        groups: tuple[str, ...] = (OWN_GROUP,),
+        stdin: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         as_somebody = [f"--as={user}", *(f"--as-group={group}" for group in groups)]
         return self._cluster.kubectl(
-            *as_somebody, *arguments, kubeconfig=self._kubeconfig, check=False
+            *as_somebody, *arguments, kubeconfig=self._kubeconfig, stdin=stdin, check=False
         )
 
     def may(self, user: str, *arguments: str, **kwargs: Any) -> bool:
@@ -370,6 +401,54 @@ def test_a_read_only_cap_holds_for_a_cluster_admin(cluster: Cluster, namespace: 
         ("get", "--raw", "/api/v1/nodes/x/proxy/run"),
     ):
         assert not proxy.may(ALICE, *here, *arguments, groups=ADMIN), arguments
+
+
+HIDDEN = {"secrets"}
+ACCESS: Object = {"resourceAttributes": {"verb": "list", "resource": "pods"}}
+
+
+def test_reading_only_headlamp_finds_all_that_it_asks_for_after_a_sign_in(
+    cluster: Cluster, namespace: str
+) -> None:
+    proxy = account(cluster, namespace, Mode.CONSTRAINED, read_only=True)
+    for version, kind, spec in (
+        ("authorization.k8s.io/v1", "SelfSubjectRulesReview", {"namespace": "default"}),
+        ("authorization.k8s.io/v1", "SelfSubjectAccessReview", ACCESS),
+        ("authentication.k8s.io/v1", "SelfSubjectReview", {}),
+    ):
+        review = {"apiVersion": version, "kind": kind, "spec": spec}
+        path = f"/apis/{version}/{kind.lower()}s"
+        run = proxy.ask(ALICE, "create", "--filename=-", f"--raw={path}", stdin=json.dumps(review))
+        assert run.returncode == 0, run.stderr
+    for path in (
+        "/version",
+        "/healthz",
+        "/api",
+        "/apis",
+        "/api/v1",
+        "/apis/apps/v1",
+        "/openapi/v3",
+    ):
+        run = proxy.ask(ALICE, "get", f"--raw={path}")
+        assert run.returncode == 0, run.stderr
+    for path in ("pods", "pods?watch=1&timeoutSeconds=1", "events?limit=1", "services"):
+        run = proxy.ask(ALICE, "get", f"--raw=/api/v1/{path}", groups=ADMIN)
+        assert run.returncode == 0, run.stderr
+    log = f"--raw=/api/v1/namespaces/{namespace}/pods/gone/log?follow=true"
+    assert '"gone" not found' in proxy.ask(ALICE, "get", log, groups=ADMIN).stderr
+
+
+def test_reading_only_everything_but_secrets_can_be_listed(
+    cluster: Cluster, namespace: str
+) -> None:
+    proxy = account(cluster, namespace, Mode.CONSTRAINED, read_only=True)
+    found = cluster.kubectl("api-resources", "--verbs=list", "--output=name").stdout.split()
+    assert len(found) > 40
+    everything = ",".join(name for name in found if name not in HIDDEN)
+    run = proxy.ask(ALICE, "get", everything, "--all-namespaces", "--output=name", groups=ADMIN)
+    assert run.returncode == 0, run.stderr
+    for name in HIDDEN & set(found):
+        assert not proxy.may(ALICE, "get", name, "--all-namespaces", groups=ADMIN)
 
 
 def test_the_account_itself_may_do_nothing(cluster: Cluster, namespace: str) -> None:

@@ -1,5 +1,6 @@
 """Asks the proxy for something without a token, and expects a 401 that says so."""
 
+import http.client
 import json
 import ssl
 import sys
@@ -8,11 +9,18 @@ import urllib.request
 
 url, ca_file = sys.argv[1:]
 try:
-    urllib.request.urlopen(url, timeout=10, context=ssl.create_default_context(cafile=ca_file))
+    tls = ssl.create_default_context(cafile=ca_file)
+    urllib.request.urlopen(url, timeout=10, context=tls)
 except urllib.error.HTTPError as answer:
-    status = json.load(answer)
-    if answer.code != 401 or status["kind"] != "Status":
-        sys.exit(f"expected a 401 Status, got {answer.code}: {status}")
-    print(f"{url} answers: {status['message']}")
+    body = answer.read().decode(errors="replace")
+    try:
+        message = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = None
+    if answer.code != 401 or message is None:
+        sys.exit(f"{url} is not the proxy: expected a 401 Status, got {answer.code}: {body[:500]}")
+    print(f"{url} answers: {message}")
+except (OSError, http.client.HTTPException) as error:
+    sys.exit(f"{url} cannot be reached, or not be verified by {ca_file}: {error}")
 else:
     sys.exit(f"{url} let somebody in without a token")
