@@ -30,6 +30,7 @@ class Command:
     summary: str
     run: Callable[[Sequence[str]], int]
     details: Callable[[], str] = str  # what its help says about its arguments
+    operands: str = ""  # what its usage line has after the flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,7 +137,9 @@ COMMANDS: Final[Mapping[str, Command]] = {
         _prepare,
         flags_help,
     ),
-    "inject": Command("Put the proxy into Headlamp's manifests.", _inject, _inject_details),
+    "inject": Command(
+        "Put the proxy into Headlamp's manifests.", _inject, _inject_details, "FILE...|-"
+    ),
     "rbac": Command("Print the rights that the proxy needs.", _rbac, _rbac_details),
     "demo": Command("Try it all on this machine, with people to be.", _demo, _demo_details),
     "version": Command("Print the version.", _version),
@@ -163,6 +166,6 @@ def _usage() -> str:
 
 def _command_usage(name: str, command: Command) -> str:
     details = command.details()
-    arguments = " [FLAG...]" if details else ""
+    arguments = f" [FLAG...] {command.operands}".rstrip() if details else ""
     usage = f"Usage: {PROGRAM} {name}{arguments}\n\n{command.summary}\n"
     return f"{usage}\n{details}" if details else usage

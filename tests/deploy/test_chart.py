@@ -247,6 +247,7 @@ def test_grafana_reads_the_dashboard(helm: Helm) -> None:
             (ISSUER, ALICE, "--set=rbac.mode=constrained", "--kube-version=1.35.1"),
             "MISSING: Kubernetes v1.35.1 knows no constrained",
         ),
+        ((ISSUER, ALICE, "--set=rbac.role=edit"), "WARNING: edit is bound in every namespace"),
         ((ISSUER, ALICE, "--kube-version=1.35.8-gke.1"), "WARNING: on GKE"),
         ((ISSUER, ALICE, "--set=oidc.usernamePrefix=tsidp:"), "tsidp:<email>"),
     ],

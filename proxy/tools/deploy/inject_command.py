@@ -45,9 +45,11 @@ Reads manifests from files, or from standard input (-), adds the proxy to Headla
 them all to standard output. What is not Headlamp's workload passes as it came. A stream that has
 been injected before comes out the same.
 
-    helm template headlamp headlamp/headlamp --set clusterRoleBinding.create=false |
+    helm template headlamp headlamp/headlamp --namespace headlamp --values yours.yaml \\
+        --set clusterRoleBinding.create=false |
         headlamp-auth-proxy inject --oidc-issuer-url=https://idp.tail1234.ts.net \\
-            --oidc-client-id=CLIENT_ID - | kubectl apply -f -
+            --oidc-client-id=CLIENT_ID - | kubectl -n headlamp apply -f -
+    headlamp-auth-proxy rbac --mode=named --user=alice@example.com | kubectl apply -f -
 
 {usage(OWN)}
 All flags of serve are taken as well, and end up in the sidecar, but for

@@ -88,6 +88,10 @@ READABLE: Final = {
 }
 
 
+# Of Kubernetes' own roles, those with pods/exec and no rights over RBAC itself.
+_MAKES_PODS: Final = frozenset({"edit", "admin"})
+
+
 class Mode(StrEnum):
     """How far the account may impersonate."""
 
@@ -171,6 +175,12 @@ def warnings(rights: Rights) -> list[str]:
         found.append(
             "no --user: any user may be impersonated within the cap, "
             "system:kube-controller-manager included; name them where you can"
+        )
+    if rights.role in _MAKES_PODS and not rights.read_only:
+        found.append(
+            f"{rights.role} is bound in every namespace, {rights.namespace} included, where it "
+            "lets its people exec into the proxy's pod and so become everybody who is named here; "
+            "bind it by RoleBindings in other namespaces (--role= leaves the binding out)"
         )
     bare = [name for name in rights.users if "@" in name and ":" not in name.partition("@")[0]]
     if bare:

@@ -27,6 +27,9 @@ OWN: Final = (
 DETAILS: Final = f"""\
 Writes the manifests of the proxy's rights, and the binding for the people, to standard output.
 
+    headlamp-auth-proxy rbac --mode=named --user=alice@example.com --group=k8s-admins |
+        kubectl apply -f -
+
 {usage(OWN)}
   named        these users and groups, on every Kubernetes
   constrained  the same under a cap that the API server enforces; Kubernetes 1.36 and later

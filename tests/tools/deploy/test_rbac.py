@@ -94,6 +94,7 @@ def test_the_command_prints_what_can_be_applied(capsys: pytest.CaptureFixture[st
         (["--mode=wide"], "can become anybody"),
         (["--mode=constrained"], "no --user"),
         (["--mode=named", "--user=alice@example.com"], "on GKE"),
+        (["--mode=named", "--user=tsidp:alice", "--role=edit"], "exec into the proxy's pod"),
     ],
 )
 def test_what_is_dangerous_is_said(

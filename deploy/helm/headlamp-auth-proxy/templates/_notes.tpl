@@ -38,6 +38,12 @@ MISSING: Kubernetes {{ .Capabilities.KubeVersion.Version }} knows no constrained
 WARNING: on GKE, bindings meant for Google accounts match e-mail addresses from tsidp as well. Set
 oidc.usernamePrefix (for example "tsidp:") and name the users with it.
 {{- end }}
+{{- if and (has .Values.rbac.role (list "edit" "admin")) (not .Values.rbac.readOnly) }}
+
+WARNING: {{ .Values.rbac.role }} is bound in every namespace, {{ .Release.Namespace }} included, where it lets its people exec
+into the proxy's pod and so become everybody who is named here. Leave rbac.role empty, and bind them
+by RoleBindings in other namespaces.
+{{- end }}
 {{- if not .Values.rbac.role }}
 
 What these people may do is yours to say, for example:
