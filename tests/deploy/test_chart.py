@@ -239,7 +239,7 @@ def test_grafana_reads_the_dashboard(helm: Helm) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ((ISSUER, ALICE), "MISSING: nothing here runs the proxy"),
+        ((ISSUER, ALICE), "nothing here runs the proxy"),
         ((ISSUER, ALICE, "--set=rbac.create=false"), "MISSING: rbac.create is false"),
         ((ISSUER, "--set=rbac.mode=wide"), "WARNING: rbac.mode is wide"),
         ((ISSUER, "--set=rbac.mode=constrained"), "WARNING: rbac.users is empty"),

@@ -69,6 +69,12 @@ def test_the_values_file_grants_nothing_that_the_proxy_refuses(
     assert words in run.stderr
 
 
+def test_the_values_file_leaves_the_rights_to_others_where_it_is_told_to(helm: Helm) -> None:
+    values = ("--values", OVERLAY, "--set=authProxy.createRBAC=false")
+    kinds = [d["kind"] for d in helm.template(HEADLAMP, *values)]
+    assert kinds == ["ServiceAccount", "Deployment"]
+
+
 def test_groups_and_role_may_be_left_out_of_the_values_file(helm: Helm) -> None:
     given = f"--set-json=authProxy={json.dumps({'users': ['alice@example.com']})}"
     documents = helm.template(HEADLAMP, "--values", OVERLAY, given)

@@ -111,6 +111,26 @@ def test_a_running_stock_headlamp_is_given_the_proxy_another_role_and_its_old_se
     assert roles() == set()
 
 
+def test_the_notes_name_other_rights_of_the_same_account(
+    helm: Helm, cluster: Cluster, namespace: str
+) -> None:
+    """Under them a cap would not hold: with the verb impersonate, nobody asks about it."""
+    capped = (SECRET, NAMED, "--set=rbac.mode=constrained,rbac.readOnly=true")
+    overlay = ("--values", OVERLAY)
+    without = (*overlay, "--set=authProxy.createRBAC=false")
+    with (
+        installed(helm, cluster, "headlamp", HEADLAMP, namespace, *overlay),
+        installed(helm, cluster, "proxy", CHART, namespace, *capped) as notes,
+    ):
+        assert "WARNING: other bindings give that account rights as well" in notes
+        assert "headlamp-auth-proxy-impersonator, to headlamp-auth-proxy-impersonator" in notes
+    with (
+        installed(helm, cluster, "headlamp", HEADLAMP, namespace, *without),
+        installed(helm, cluster, "proxy", CHART, namespace, *capped) as notes,
+    ):
+        assert "WARNING" not in notes
+
+
 def test_the_policy_injects_the_pod_that_the_values_file_makes(
     helm: Helm, cluster: Cluster, restricted: str
 ) -> None:

@@ -38,6 +38,15 @@ MISSING: Kubernetes {{ .Capabilities.KubeVersion.Version }} knows no constrained
 WARNING: on GKE, bindings meant for Google accounts match e-mail addresses from tsidp as well. Set
 oidc.usernamePrefix (for example "tsidp:") and name the users with it.
 {{- end }}
+{{- if .Values.rbac.create }}
+{{- with include "headlamp-auth-proxy.otherBindings" . }}
+
+WARNING: other bindings give that account rights as well, and rights add up; a cap does not hold where
+another binding has the verb impersonate. Take these out (Headlamp's chart: clusterRoleBinding.create and,
+in values-sidecar.yaml, authProxy.createRBAC):
+{{ . }}
+{{- end }}
+{{- end }}
 {{- if and (has .Values.rbac.role (list "edit" "admin")) (not .Values.rbac.readOnly) }}
 
 WARNING: {{ .Values.rbac.role }} is bound in every namespace, {{ .Release.Namespace }} included, where it lets its people exec
@@ -52,7 +61,7 @@ What these people may do is yours to say, for example:
 {{- if .Values.injection.enabled }}
 
 Injected into new pods in {{ .Release.Namespace }} with the label headlamp-auth-proxy/inject: "true". For Headlamp's chart:
-  --set-string podLabels.headlamp-auth-proxy/inject=true --set clusterRoleBinding.create=false
+  --reuse-values --set-string podLabels.headlamp-auth-proxy/inject=true --set clusterRoleBinding.create=false
 {{- else if .Values.standalone.enabled }}
 {{- $secret := default (printf "%s-tls" (include "headlamp-auth-proxy.fullname" .)) .Values.standalone.tls.secretName }}
 
@@ -72,7 +81,21 @@ For Headlamp's chart, so that it finds the proxy where it looks for the API serv
     - {name: proxy-trust, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- else }}
 
-MISSING: nothing here runs the proxy. Put it into Headlamp's pod with deploy/headlamp/values-sidecar.yaml,
-or set injection.enabled (Kubernetes 1.36 and later) or standalone.enabled.
+MISSING, if it is not in Headlamp's pod yet: nothing here runs the proxy. Put it there with
+deploy/headlamp/values-sidecar.yaml, or set injection.enabled (Kubernetes 1.36 and later) or standalone.enabled.
+{{- end }}
+{{- end }}
+
+{{- /* Bindings of others that have the proxy's account as a subject; none without a cluster. */ -}}
+{{- define "headlamp-auth-proxy.otherBindings" -}}
+{{- $account := include "headlamp-auth-proxy.serviceAccount" . }}
+{{- $ours := printf "%s-impersonator" (include "headlamp-auth-proxy.clusterName" .) }}
+{{- range (lookup "rbac.authorization.k8s.io/v1" "ClusterRoleBinding" "" "").items }}
+{{- $binding := . }}
+{{- range .subjects }}
+{{- if and (eq .kind "ServiceAccount") (eq .name $account) (eq (default "" .namespace) $.Release.Namespace) (ne $binding.metadata.name $ours) }}
+  {{ $binding.metadata.name }}, to {{ $binding.roleRef.name }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
