@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.helm import Helm, find_helm
+from tests.real.cluster import Cluster
 from tests.real.conftest import cluster, namespace
 
 __all__ = ["cluster", "helm", "helm4", "namespace"]
@@ -21,3 +22,12 @@ def helm(request: pytest.FixtureRequest, tmp_path: Path) -> Helm:
 def helm4(tmp_path: Path) -> Helm:
     """One of them, where what is tested is not helm."""
     return find_helm("helm4", tmp_path)
+
+
+@pytest.fixture
+def restricted(cluster: Cluster, namespace: str) -> str:
+    """A namespace in which the Pod Security Standard "restricted" is enforced."""
+    cluster.kubectl(
+        "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"
+    )
+    return namespace
