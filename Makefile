@@ -1,5 +1,5 @@
 # Everything a person or CI does with this repository. Needs Python 3.11 or later and make;
-# test-real also needs Go.
+# test-real and test-deploy also need Go.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -7,7 +7,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-faults test-real test-image transcript check format docs bench fuzz soak lock clean
+.PHONY: help demo install test test-faults test-real test-deploy test-image transcript check format docs
+.PHONY: bench fuzz soak lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -18,7 +19,7 @@ demo: $(VENV)/developer ## Start an issuer, an API server and the proxy here, an
 install: $(VENV)/installed ## Make .venv/bin/headlamp-auth-proxy
 
 test: $(VENV)/developer ## Run the tests that need nothing but Python
-	$(BIN)/python -m pytest --ignore=tests/real
+	$(BIN)/python -m pytest --ignore=tests/real --ignore=tests/deploy
 
 test-faults: $(VENV)/developer ## Run the slow tests of faults, which make test leaves out
 	$(BIN)/python -m pytest -m slow tests/faults
@@ -26,6 +27,11 @@ test-faults: $(VENV)/developer ## Run the slow tests of faults, which make test 
 test-real: $(VENV)/developer ## Build the real programs once, and run the tests that use them
 	tests/build >/dev/null
 	TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest -m "" tests/real
+
+test-deploy: $(VENV)/developer ## Test what is deployed: helm 3 and 4, Prometheus, a real API server
+	tests/build kube >/dev/null
+	tests/deploy/install-tools
+	TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest tests/deploy
 
 test-image: $(VENV)/developer ## Build the image and test it (needs podman, and mmdebstrap or PYTHON_IMAGE)
 	image=$$(tests/image/build) && \

@@ -31,6 +31,7 @@ class Command:
     summary: str
     run: Callable[[Sequence[str]], int]
     details: Callable[[], str] = str  # what its help says about its arguments
+    operands: str = ""  # what its usage line has after the flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: Sequence[str]) -> int:
+    return _with_config(arguments, "serve")
+
+
+def _prepare(arguments: Sequence[str]) -> int:
+    return _with_config(arguments, "prepare")
+
+
+def _with_config(arguments: Sequence[str], name: str) -> int:
     # As process 1 of a container, a program without a handler does not notice SIGTERM at all.
     signal.signal(signal.SIGTERM, _leave)
     try:
@@ -68,9 +77,10 @@ def _serve(arguments: Sequence[str]) -> int:
         )
     except ConfigError as error:
         return _wrong(*error.problems)
-    from proxy.server import serve
+    from proxy import server
 
-    return serve(config)
+    run: Callable[[Config], int] = getattr(server, name)
+    return run(config)
 
 
 def _leave(*_: object) -> NoReturn:
@@ -132,12 +142,45 @@ def _demo_details() -> str:
     return DETAILS
 
 
+def _inject(arguments: Sequence[str]) -> int:
+    from proxy.tools.deploy.inject_command import main as inject
+
+    return inject(arguments)
+
+
+def _inject_details() -> str:
+    from proxy.tools.deploy.inject_command import DETAILS
+
+    return DETAILS
+
+
+def _rbac(arguments: Sequence[str]) -> int:
+    from proxy.tools.deploy.rbac_command import main as rbac
+
+    return rbac(arguments)
+
+
+def _rbac_details() -> str:
+    from proxy.tools.deploy.rbac_command import DETAILS
+
+    return DETAILS
+
+
 COMMANDS: Final[Mapping[str, Command]] = {
     "serve": Command("Run the proxy.", _serve, flags_help),
     "explain": Command("Say what is made of a token, and why.", _explain, _explain_details),
     "check-config": Command(
         "Check the settings about tokens and identities.", _check_config, _check_config_details
     ),
+    "prepare": Command(
+        "Write the certificate and what Headlamp trusts, and exit: for an init container.",
+        _prepare,
+        flags_help,
+    ),
+    "inject": Command(
+        "Put the proxy into Headlamp's manifests.", _inject, _inject_details, "FILE...|-"
+    ),
+    "rbac": Command("Print the rights that the proxy needs.", _rbac, _rbac_details),
     "demo": Command("Try it all on this machine, with people to be.", _demo, _demo_details),
     "version": Command("Print the version.", _version),
 }
@@ -163,6 +206,6 @@ def _usage() -> str:
 
 def _command_usage(name: str, command: Command) -> str:
     details = command.details()
-    arguments = " [FLAG...]" if details else ""
+    arguments = f" [FLAG...] {command.operands}".rstrip() if details else ""
     usage = f"Usage: {PROGRAM} {name}{arguments}\n\n{command.summary}\n"
     return f"{usage}\n{details}" if details else usage

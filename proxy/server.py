@@ -96,6 +96,20 @@ def serve(config: Config) -> int:
         writer.close()
 
 
+def prepare(config: Config) -> int:
+    """Write what ``serve`` would write before it listens, and return the exit status.
+
+    For a pod whose init container makes the files that Headlamp needs when it starts; ``serve``
+    then finds its CA in ``--cert-dir`` and goes on with it.
+    """
+    try:
+        _certificate(config)
+    except StartError as error:
+        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
+        return 2
+    return 0
+
+
 async def _run(config: Config, writer: LogWriter) -> int:
     asyncio.get_running_loop().set_exception_handler(_unhandled)
     stop = _Stop()

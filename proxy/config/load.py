@@ -29,6 +29,7 @@ def load(
     check_authentication: files.CheckAuthentication = files.check_authentication,
     *,
     authentication_only: bool = False,
+    elsewhere: bool = False,
 ) -> Config:
     """Return the configuration that flags, environment and file describe together.
 
@@ -36,6 +37,7 @@ def load(
     ``check_kubeconfig`` takes a kubeconfig's content and path, and returns all that is wrong;
     ``check_authentication`` takes an AuthenticationConfiguration's content and the configuration.
     With ``authentication_only``, what concerns neither tokens nor identities is not looked at.
+    ``elsewhere`` is for settings of a proxy on another machine, whose files cannot be looked at.
     """
     report = Report(SETTINGS)
     report.given = gather(argv, environ, read_file, report)
@@ -44,8 +46,9 @@ def load(
     if not authentication_only:
         config = _completed(config, environ, read_file, report)
     check_rules(config, report, authentication_only=authentication_only)
-    files.check_authentication_files(config, read_file, check_authentication, report)
-    if not authentication_only:
+    if not elsewhere:
+        files.check_authentication_files(config, read_file, check_authentication, report)
+    if not authentication_only and not elsewhere:
         files.check_files(config, read_file, load_pair, check_kubeconfig, report)
     if report.lines:
         raise ConfigError([one_line(line) for line in report.lines])

@@ -93,7 +93,7 @@ async def _tunnel_left_by_the_api_server(proxy: Proxy) -> None:
 
 @pytest.fixture
 def held_before() -> Iterator[list[object]]:
-    """Have no collector until the end of the test; what other tests still hold is not its concern."""
+    """Have no collector until the test ends; what others still hold is not its concern."""
     gc.collect()
     gc.disable()
     yield [thing for thing in gc.get_objects() if isinstance(thing, KINDS)]
