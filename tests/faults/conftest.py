@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,15 @@ ISSUER = "https://idp.tail1234.ts.net"
 
 
 class Api(ScriptedServer):
-    """Says who it saw; ``?watch=true`` is a feed of the test's, ``?then=reset`` half an answer."""
+    """Says who it saw; ``?watch=true`` is a feed of the test's, ``?then=reset`` half an answer.
+
+    It knows no reviews, which the proxy puts to it about its own account.
+    """
 
     def answer(self, request: Request, reply: Reply) -> None:
-        if request.query.get("watch") == ["true"]:
+        if request.path.endswith("reviews"):
+            reply.document({"kind": "Status", "code": 404}, HTTPStatus.NOT_FOUND)
+        elif request.query.get("watch") == ["true"]:
             reply.stream(self.open_feed(), "application/json")
         elif request.query.get("then") == ["reset"]:
             reply.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it")
