@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy.reviews.client import USER_AGENT
 from tests.cable import Cable
 from tests.issuer import FakeIssuer, jwks_document, rsa_key, tsidp_claims
 from tests.scripted_server import Reply, Request, ScriptedServer
@@ -26,8 +28,15 @@ ISSUER = "https://idp.tail1234.ts.net"
 class Api(ScriptedServer):
     """Says who it saw; ``?watch=true`` is a feed of the test's, ``?then=reset`` half an answer."""
 
+    def remember(self, request: Request) -> None:
+        """Leave out what the proxy asks about itself, whenever it likes."""
+        if request.values("User-Agent") != [USER_AGENT]:
+            super().remember(request)
+
     def answer(self, request: Request, reply: Reply) -> None:
-        if request.query.get("watch") == ["true"]:
+        if request.values("User-Agent") == [USER_AGENT]:
+            reply.document({}, HTTPStatus.NOT_FOUND)
+        elif request.query.get("watch") == ["true"]:
             reply.stream(self.open_feed(), "application/json")
         elif request.query.get("then") == ["reset"]:
             reply.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it")

@@ -42,10 +42,12 @@ def test_a_new_connection_looks_the_name_up_anew(stage: Stage, tmp_path: Path) -
     with Cable.run(target, host="127.0.0.2", port=stage.cable.port) as moved, serve:
         serve.wait_ready()
         assert serve.get("/version", token())[0] == 200
-        assert (stage.cable.connections, moved.connections) == (1, 0)
+        assert moved.connections == 0
         hosts.write_text("127.0.0.2 localhost api.test\n")
         assert serve.get("/version", token())[0] == 200  # over the connection that stands
         assert moved.connections == 0
+        before = stage.cable.connections
         stage.cable.cut()
         assert serve.get("/version", token())[0] == 200
-        assert (stage.cable.connections, moved.connections) == (1, 1)
+        assert stage.cable.connections == before
+        assert moved.connections > 0
