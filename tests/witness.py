@@ -27,8 +27,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import h11
 
+from proxy.reviews.client import USER_AGENT
+
 OWN_GROUP = "headlamp-auth-proxy:authenticated"
 CREDENTIAL = "the-proxys-own-token"
+REVIEWS = (b"/apis/authentication.k8s.io/", b"/apis/authorization.k8s.io/")
 HANGING = 3600.0  # seconds, longer than any test
 
 
@@ -181,7 +184,8 @@ class _Connection(asyncio.Protocol):
             elif isinstance(event, h11.Data):
                 self._body.append(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
-                self.ledger.body(self.number, b"".join(self._body))
+                if self.number:
+                    self.ledger.body(self.number, b"".join(self._body))
                 self._answer()
             elif event is h11.PAUSED and self._http.trailing_data[0] and not self._tunnel:
                 self.ledger.violations.append(f"something came behind {self.number}, unanswered")
@@ -191,11 +195,14 @@ class _Connection(asyncio.Protocol):
                 return
 
     def _begin(self, request: h11.Request) -> None:
+        self._body = []
+        headers = [(name.decode(), value.decode()) for name, value in request.headers]
+        if ("user-agent", USER_AGENT) in headers and request.target.startswith(REVIEWS):
+            self.query, self.number, self.sent = {"do": "unknown"}, 0, None
+            return
         target = urlsplit(request.target.decode())
         self.query = {name: values[-1] for name, values in parse_qs(target.query).items()}
         self.number = int(self.query["number"])
-        self._body = []
-        headers = [(name.decode(), value.decode()) for name, value in request.headers]
         self.sent = self.ledger.check(self.number, headers)
 
     def _answer(self) -> None:
@@ -255,6 +262,11 @@ class _Connection(asyncio.Protocol):
         sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
+    def unknown(self) -> None:
+        """Know nothing of reviews, which the proxy asks for on its own account."""
+        self._head(("Content-Length", "0"), status=404)
+        self._send(h11.EndOfMessage())
+
     def hang(self) -> None:
         """Never answer."""
 
@@ -282,5 +294,16 @@ class _Connection(asyncio.Protocol):
 
 _ANSWERS: dict[str, Callable[[_Connection], None]] = {
     name: getattr(_Connection, name)
-    for name in ("small", "chunked", "big", "last", "doomed", "reset", "hang", "watch", "tunnel")
+    for name in (
+        "small",
+        "chunked",
+        "big",
+        "last",
+        "doomed",
+        "reset",
+        "hang",
+        "watch",
+        "tunnel",
+        "unknown",
+    )
 }

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from proxy.reviews.client import USER_AGENT
 from tests.cable import Cable
 from tests.issuer import FakeIssuer, jwks_document, rsa_key, tsidp_claims
 from tests.scripted_server import Reply, Request, ScriptedServer
@@ -25,14 +26,16 @@ ISSUER = "https://idp.tail1234.ts.net"
 
 
 class Api(ScriptedServer):
-    """Says who it saw; ``?watch=true`` is a feed of the test's, ``?then=reset`` half an answer.
+    """Says who it saw; ``?watch=true`` is a feed of the test's, ``?then=reset`` half an answer."""
 
-    It knows no reviews, which the proxy puts to it about its own account.
-    """
+    def remember(self, request: Request) -> None:
+        """Leave out what the proxy asks about itself, whenever it likes."""
+        if request.values("User-Agent") != [USER_AGENT]:
+            super().remember(request)
 
     def answer(self, request: Request, reply: Reply) -> None:
-        if request.path.endswith("reviews"):
-            reply.document({"kind": "Status", "code": 404}, HTTPStatus.NOT_FOUND)
+        if request.values("User-Agent") == [USER_AGENT]:
+            reply.document({}, HTTPStatus.NOT_FOUND)
         elif request.query.get("watch") == ["true"]:
             reply.stream(self.open_feed(), "application/json")
         elif request.query.get("then") == ["reset"]:

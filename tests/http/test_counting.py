@@ -121,6 +121,9 @@ class FakePool:
         connection.release()
         connection.transport.close()
 
+    def close_idle(self) -> None:
+        """None is ever idle."""
+
 
 class Counting(RuleBasedStateMachine):
     """Two users, few connections, small limits."""
