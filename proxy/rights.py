@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.userinfo import CREDENTIAL_ID
+
 AUTHENTICATION: Final = "authentication.k8s.io"
 AUTHORIZATION: Final = "authorization.k8s.io"
 
@@ -50,11 +52,16 @@ ALLOW_IMPERSONATION: Final = (
     Rule(("impersonate",), (AUTHENTICATION,), (f"userextras/{ORIGINAL_USER}",)),
 )
 
+# --send-credential-id: to say which token it was, as kube-apiserver does.
+SEND_CREDENTIAL_ID: Final = (
+    Rule(("impersonate",), (AUTHENTICATION,), (f"userextras/{CREDENTIAL_ID}",)),
+)
 
 # What a setting needs beside impersonation, by its flag.
 SETTINGS: Final[Mapping[str, tuple[Rule, ...]]] = {
     "--token-passthrough": TOKEN_PASSTHROUGH,
     "--allow-impersonation": ALLOW_IMPERSONATION,
+    "--send-credential-id": SEND_CREDENTIAL_ID,
 }
 
 # What every service account has: system:basic-user, system:discovery, system:public-info-viewer,

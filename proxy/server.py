@@ -226,6 +226,7 @@ def _self_check(config: Config, reviewer: Reviewer, policy: Policy) -> SelfCheck
     needed = [
         *(rights.TOKEN_PASSTHROUGH if config.token_passthrough else ()),
         *(rights.ALLOW_IMPERSONATION if config.allow_impersonation else ()),
+        *(rights.SEND_CREDENTIAL_ID if config.send_credential_id else ()),
     ]
     allowed = config.allow_privileged_service_account
     return SelfCheck(reviewer, policy, needed=needed, allow_privileged=allowed)

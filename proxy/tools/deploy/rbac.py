@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from proxy.rights import Rule
+
 Object = dict[str, Any]
 
 RBAC: Final = "rbac.authorization.k8s.io"
 NAME: Final = "headlamp-auth-proxy-impersonator"
 PEOPLE: Final = "headlamp-auth-proxy-people"
+_BECOME: Final = "impersonate:user-info"
 READ: Final = ("get", "list", "watch")
 WRITE: Final = ("create", "update", "patch", "delete", "deletecollection")
 DISCOVERY: Final = (
@@ -117,10 +120,23 @@ class Rights:
     account: str
     role: str = "view"
     read_only: bool = False
+    settings: tuple[Rule, ...] = ()  # what the settings of ``serve`` need besides
 
 
 def rules(rights: Rights) -> list[Object]:
     """Return the rules of the account's ClusterRole."""
+    constrained = rights.mode is Mode.CONSTRAINED
+    besides = [_of_setting(rule, constrained=constrained) for rule in rights.settings]
+    return [*_impersonation(rights), *besides]
+
+
+def _of_setting(rule: Rule, *, constrained: bool) -> Object:
+    """Return a rule as an object; in the constrained mode, impersonation has another verb."""
+    verbs = [_BECOME if constrained and verb == "impersonate" else verb for verb in rule.verbs]
+    return {"apiGroups": list(rule.groups), "resources": list(rule.resources), "verbs": verbs}
+
+
+def _impersonation(rights: Rights) -> list[Object]:
     groups = tuple(dict.fromkeys((rights.own_group, *rights.groups)))
     match rights.mode:
         case Mode.NAMED:
@@ -131,7 +147,7 @@ def rules(rights: Rights) -> list[Object]:
         case Mode.WIDE:
             return [_rule("", ["users", "groups"], ["impersonate"])]
         case Mode.CONSTRAINED:
-            become = ["impersonate:user-info"]
+            become = [_BECOME]
             return [
                 _rule("authentication.k8s.io", ["users"], become, rights.users),
                 _rule("authentication.k8s.io", ["groups"], become, groups),

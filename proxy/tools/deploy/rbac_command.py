@@ -12,6 +12,7 @@ import yaml
 from proxy.config import Config
 from proxy.errors import IdentityError
 from proxy.impersonation import Policy, impersonate
+from proxy.rights import SETTINGS, Rule
 from proxy.tools.deploy.arguments import Own, check_serve, take_apart, usage
 from proxy.tools.deploy.rbac import Mode, Rights, account_manifests, people_manifests, warnings
 from proxy.userinfo import UserInfo
@@ -35,8 +36,8 @@ Writes the manifests of the proxy's rights, and the binding for the people, to s
   constrained  the same under a cap that the API server enforces; Kubernetes 1.36 and later
   wide         anybody; whoever holds the account's token is then anybody as well
 
-The flags of serve that change what is impersonated are taken as well, --authenticated-group above
-all.
+The flags of serve are taken as well; those that change what is impersonated, or that need rights of
+their own (--token-passthrough, --allow-impersonation, --send-credential-id), change the outcome.
 """
 _OBJECT_NAME: Final = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 _STAND_IN: Final = {
@@ -77,12 +78,23 @@ def main(argv: Sequence[str]) -> int:
         account=account,
         role=arguments.one("--role", "view"),
         read_only="--read-only" in arguments.own,
+        settings=needed_by(config),
     )
     said = warnings(rights)
     sys.stdout.write("".join(f"# {line}\n" for line in said))
     sys.stdout.write(dump([*account_manifests(rights), *people_manifests(rights)]))
     sys.stderr.write("".join(f"warning: {line}\n" for line in said))
     return 0
+
+
+def needed_by(config: Config) -> tuple[Rule, ...]:
+    """Return what the account needs for the settings that are switched on."""
+    switched = {
+        "--token-passthrough": config.token_passthrough,
+        "--allow-impersonation": config.allow_impersonation,
+        "--send-credential-id": config.send_credential_id,
+    }
+    return tuple(rule for flag, rules in SETTINGS.items() if switched[flag] for rule in rules)
 
 
 def _never_asserted(config: Config, users: Sequence[str], groups: Sequence[str]) -> list[str]:

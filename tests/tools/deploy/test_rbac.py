@@ -156,3 +156,29 @@ def test_without_a_role_the_people_are_bound_by_somebody_else(
 ) -> None:
     assert main(["rbac", "--mode=named", "--user=tsidp:alice", "--role="]) == 0
     assert len(list(yaml.safe_load_all(capsys.readouterr().out))) == 2
+
+
+@pytest.mark.parametrize("mode", ["named", "constrained", "wide"])
+def test_a_setting_that_needs_a_right_of_its_own_gets_it_and_only_then(
+    mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def granted(*flags: str) -> set[tuple[str, str]]:
+        assert main(["rbac", f"--mode={mode}", "--user=tsidp:alice", *flags]) == 0
+        role = next(yaml.safe_load_all(capsys.readouterr().out))
+        return {
+            (verb, resource)
+            for rule in role["rules"]
+            for verb in rule["verbs"]
+            for resource in rule.get("resources", ())
+        }
+
+    become = "impersonate:user-info" if mode == "constrained" else "impersonate"
+    original = "userextras/headlamp-auth-proxy.dev/original-user"
+    credential = "userextras/authentication.kubernetes.io/credential-id"
+    usual = granted()
+    assert granted("--token-passthrough") - usual == {("create", "tokenreviews")}
+    assert granted("--allow-impersonation") - usual == {
+        ("create", "subjectaccessreviews"),
+        (become, original),
+    }
+    assert granted("--send-credential-id") - usual == {(become, credential)}
