@@ -80,9 +80,14 @@ def draw(prometheus: Prometheus, begin: float, end: float) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    panels = [panel for _, row in ROWS for panel in row]
-    figure, axes = pyplot.subplots(len(ROWS), 3, figsize=(15, 3 * len(ROWS)), layout="tight")
-    for axis, panel in zip(axes.flat, panels, strict=True):
+    figure = pyplot.figure(figsize=(15, 3 * len(ROWS)), layout="constrained")
+    rows: Any = figure.subfigures(len(ROWS), 1)
+    placed = [
+        (axis, panel)
+        for part, (_, row) in zip(rows, ROWS, strict=True)
+        for axis, panel in zip(part.subplots(1, len(row)), row, strict=True)
+    ]
+    for axis, panel in placed:
         lines = series(prometheus, panel, begin, end)
         if panel.stacked and lines:
             times = sorted({t for _, points in lines for t, _ in points})

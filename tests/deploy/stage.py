@@ -37,15 +37,31 @@ class Cluster(ScriptedCluster):
             super().answer(request, reply)
 
 
+class LavishCluster(ScriptedCluster):
+    """Says yes to whatever the proxy asks about its own account."""
+
+    def answer(self, request: Request, reply: Reply) -> None:
+        if request.path.endswith("/selfsubjectaccessreviews"):
+            reply.document({**request.json(), "status": {"allowed": True}}, HTTPStatus.CREATED)
+        elif request.path.endswith("/selfsubjectreviews") and not request.values(
+            "Impersonate-User"
+        ):
+            user = {"username": "system:serviceaccount:headlamp:headlamp"}
+            review = {**request.json(), "status": {"userInfo": user}}
+            reply.document(review, HTTPStatus.CREATED)
+        else:
+            super().answer(request, reply)
+
+
 class Stage:
-    """Three proxies and all that can go wrong with them: one has no issuer, one has no disk."""
+    """Proxies and all that can go wrong with them: no issuer, no disk, too many rights."""
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self.issuer, self._run = stack.enter_context(issuer_in_thread())
         self.cluster = stack.enter_context(Cluster(folder))
         self.token_file = folder / "token"
         self.write_token(expires_in=3600)
-        for name in ("well", "lost", "deaf"):
+        for name in ("well", "lost", "deaf", "lavish", "lavish-api"):
             (folder / name).mkdir()
         self.well = stack.enter_context(self._serve(folder / "well", self.issuer.url))
         self.lost = stack.enter_context(
@@ -54,16 +70,19 @@ class Stage:
         deaf = self._serve(folder / "deaf", self.issuer.url)
         deaf.log = Path("/dev/full")
         self.deaf = stack.enter_context(deaf)
+        generous = stack.enter_context(LavishCluster(folder / "lavish-api"))
+        self.lavish = stack.enter_context(self._serve(folder / "lavish", self.issuer.url, generous))
         self.well.wait_ready()
 
-    def _serve(self, folder: Path, issuer: str) -> Serve:
+    def _serve(self, folder: Path, issuer: str, cluster: ScriptedCluster | None = None) -> Serve:
+        api = cluster or self.cluster
         return Serve(
             folder,
             f"--oidc-issuer-url={issuer}",
             f"--oidc-client-id={self.issuer.client_id}",
             f"--oidc-ca-file={self.issuer.ca_file}",
-            f"--upstream={self.cluster.url}",
-            f"--upstream-ca-file={self.cluster.ca_file}",
+            f"--upstream={api.url}",
+            f"--upstream-ca-file={api.ca_file}",
             f"--upstream-token-file={self.token_file}",
         )
 

@@ -90,7 +90,7 @@ def test_a_real_fault_fires_each_alert(stage: Stage, tmp_path: Path) -> None:
     """
     rules = tmp_path / "short.yaml"
     rules.write_text(shortened(RULES.read_text()))
-    proxies = targets(well=stage.well, lost=stage.lost, deaf=stage.deaf)
+    proxies = targets(well=stage.well, lost=stage.lost, deaf=stage.deaf, lavish=stage.lavish)
     fired = set()
     with Prometheus(tmp_path, proxies, rules, interval="500ms") as prometheus:
         for alert, fault in FAULTS.items():
@@ -138,7 +138,7 @@ def stop_for_a_second(stage: Stage) -> None:
 
 
 def vanish(stage: Stage) -> None:
-    for proxy in (stage.well, stage.lost, stage.deaf):
+    for proxy in (stage.well, stage.lost, stage.deaf, stage.lavish):
         proxy.stop()
 
 
@@ -151,6 +151,7 @@ MAY_FIRE_EARLY = {
     "AuthProxyNoKeys",
     "AuthProxyKeysStale",
     "AuthProxyLogLost",
+    "AuthProxyPrivileged",
     "AuthProxyUpstreamErrors",
     "AuthProxySlow",
     "AuthProxyLoopLag",
@@ -159,6 +160,7 @@ MAY_FIRE_EARLY = {
 FAULTS: dict[str, Callable[[Stage], object]] = {
     "AuthProxyNoKeys": nothing,  # of the one whose issuer was never there
     "AuthProxyKeysStale": nothing,  # they are fetched every few minutes only
+    "AuthProxyPrivileged": nothing,  # of the one whose account may do anything
     "AuthProxySmuggling": smuggle,
     "AuthProxyTokensRefused": forge,
     "AuthProxyCannotImpersonate": lambda stage: stage.ask("/forbidden"),
