@@ -19,6 +19,7 @@ import trustme
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from proxy.reviews.client import USER_AGENT
 from tests.kubectl import kubeconfig, kubectl
 from tests.process import Process, free_port
 
@@ -38,6 +39,12 @@ AUDIT_POLICY = {
     "omitStages": ["RequestReceived"],
     "rules": [{"level": "Metadata"}],
 }
+
+
+def asks_about_itself(event: AuditEvent) -> bool:
+    """Say whether the proxy asked this about its own account: a review, by its client for them."""
+    resource = event.get("objectRef", {}).get("resource", "")
+    return event.get("userAgent") == USER_AGENT and resource.startswith("selfsubject")
 
 
 class Cluster:

@@ -156,6 +156,7 @@ def test_a_restart_ends_watches_and_never_mixes_users(stage: Stage) -> None:
     assert seen <= {200, 502, 503, 403}  # 403: RBAC is not loaded yet; 503: nor are the keys
 
 
+@pytest.mark.timeout(240)
 def test_one_that_vanishes_without_a_word_is_noticed_in_a_minute(stage: Stage) -> None:
     with stage.watch() as watch:
         assert stage.read()[0] == 200
