@@ -8,9 +8,9 @@ import pytest
 
 from tests.deploy.helm import Helm, find_helm
 from tests.real.cluster import Cluster
-from tests.real.conftest import cluster, namespace
+from tests.real.conftest import assets, cluster, namespace
 
-__all__ = ["cluster", "helm", "helm4", "namespace"]
+__all__ = ["assets", "cluster", "helm", "helm4", "namespace"]
 
 
 @pytest.fixture(params=["helm3", "helm4"])
