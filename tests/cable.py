@@ -11,8 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import socket
 import struct
+import sys
+import termios
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -31,6 +34,12 @@ def deafen(sock: Any) -> None:
 def cure(sock: Any) -> None:
     with contextlib.suppress(OSError):  # it hears well
         sock.setsockopt(socket.SOL_SOCKET, _DETACH, 0)
+
+
+def _unacknowledged(writer: asyncio.StreamWriter) -> int:
+    """Bytes that were written and that the peer's kernel has not acknowledged."""
+    queue = fcntl.ioctl(writer.get_extra_info("socket"), termios.TIOCOUTQ, bytes(4))
+    return writer.transport.get_write_buffer_size() + int.from_bytes(queue, sys.byteorder)
 
 
 class Cable:
@@ -95,8 +104,10 @@ class Cable:
         for writer in self._open:
             yield writer.get_extra_info("socket")
 
-    def _unplug(self) -> None:
+    async def _unplug(self) -> None:
         self._plugged.clear()
+        while any(_unacknowledged(writer) for writer in self._open):
+            await asyncio.sleep(0.005)  # the kernel would send it again: a sign of life
         for sock in self._sockets():
             deafen(sock)
 
