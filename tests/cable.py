@@ -106,8 +106,9 @@ class Cable:
 
     async def _unplug(self) -> None:
         self._plugged.clear()
-        while any(_unacknowledged(writer) for writer in self._open):
-            await asyncio.sleep(0.005)  # the kernel would send it again: a sign of life
+        # What is not acknowledged would be sent again, which is a sign of life.
+        while any(_unacknowledged(writer) for writer in self._open):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)  # the kernel tells nobody when
         for sock in self._sockets():
             deafen(sock)
 

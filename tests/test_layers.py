@@ -111,7 +111,7 @@ TOP = {
     "proxy.review_gate",
     "proxy.tools",
 }
-MAY_IMPORT_TOP = ("proxy/server.py", "proxy/cli.py", "proxy/__main__.py", "proxy/tools/")
+MAY_IMPORT_TOP = ("proxy/server/", "proxy/cli.py", "proxy/__main__.py", "proxy/tools/")
 
 
 def imports(module: Path) -> Iterator[str]:
