@@ -61,6 +61,7 @@ PURE = {
     "proxy/reviews/documents.py",
     "proxy/reviews/privileges.py",
     "proxy/reviews/requested.py",
+    "proxy/reviews/rules.py",
     "proxy/config/rules.py",
     "proxy/config/values.py",
     "proxy/tools/deploy/cel.py",

@@ -47,10 +47,14 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What somebody may do, as far as the API server can list it."""
+    """What somebody may do, as far as the API server can list it; ``error`` is what it could not.
+
+    A role that is bound and does not exist is such an error.
+    """
 
     rules: tuple[Rule, ...]
     complete: bool
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +187,8 @@ def rules(status: Any) -> Rules:
     found = [_resource_rule(_object(item)) for item in _items(status.get("resourceRules"))]
     found += [_path_rule(_object(item)) for item in _items(status.get("nonResourceRules"))]
     incomplete = _boolean(status.get("incomplete"), absent=False)
-    return Rules(tuple(found), complete=not incomplete and not status.get("evaluationError"))
+    error = _text(status.get("evaluationError") or "")[:_MESSAGE]
+    return Rules(tuple(found), complete=not incomplete and not error, error=error)
 
 
 def _resource_rule(item: Mapping[str, Any]) -> Rule:

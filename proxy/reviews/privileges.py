@@ -21,6 +21,7 @@ from proxy.errors import (
 )
 from proxy.impersonation import NEVER_ALLOWED, Impersonation, Policy, impersonate
 from proxy.reviews.documents import Access, Question, Rules, Unknown
+from proxy.reviews.rules import covered
 from proxy.rights import GIVEN_TO_ALL, Rule
 from proxy.userinfo import UserInfo
 
@@ -155,22 +156,8 @@ def beyond(rule: Rule, needed: Iterable[Rule]) -> bool:
     The verbs of constrained impersonation (``impersonate:user-info``, and what may be done with
     it, ``impersonate-on:user-info:get``) are impersonation, whatever resource they are for.
     """
-    verbs = {verb for verb in rule.verbs if not is_impersonation(verb)}
-    if not verbs:
-        return False
-    harmless = [*GIVEN_TO_ALL, *needed]
-    if rule.paths:
-        known = {path for given in harmless for path in given.paths}
-        return not (verbs <= {"get"} and known.issuperset(rule.paths))
-    given = [r for r in harmless if "create" in r.verbs]
-    groups = {group for r in given for group in r.groups}
-    # No two groups have a resource of one of these names, so the pairs need no second look.
-    resources = {resource for r in given for resource in r.resources}
-    return not (
-        verbs <= {"create"}
-        and groups.issuperset(rule.groups)
-        and resources.issuperset(rule.resources)
-    )
+    verbs = tuple(verb for verb in rule.verbs if not is_impersonation(verb))
+    return not covered(replace(rule, verbs=verbs), (*GIVEN_TO_ALL, *needed))
 
 
 def is_impersonation(verb: str) -> bool:

@@ -128,7 +128,7 @@ GOOD: list[tuple[Review, Reader, object, object]] = [
         RULES,
         documents.rules,
         {"resourceRules": [], "incomplete": False, "evaluationError": "a role is missing"},
-        Rules((), complete=False),
+        Rules((), complete=False, error="a role is missing"),
     ),
 ]
 
@@ -162,6 +162,7 @@ MALFORMED: list[tuple[Review, Reader, object]] = [
     (RULES, documents.rules, {"resourceRules": [1]}),
     (RULES, documents.rules, {"resourceRules": [{"verbs": "get"}]}),
     (RULES, documents.rules, {"resourceRules": [], "incomplete": "no"}),
+    (RULES, documents.rules, {"resourceRules": [], "evaluationError": ["e"]}),
 ]
 
 
