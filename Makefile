@@ -19,7 +19,7 @@ demo: $(VENV)/developer ## Start an issuer, an API server and the proxy here, an
 install: $(VENV)/installed ## Make .venv/bin/headlamp-auth-proxy
 
 test: $(VENV)/developer ## Run the tests that need nothing but Python
-	$(BIN)/python -m pytest --ignore=tests/real --ignore=tests/deploy
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/real --ignore=tests/deploy
 
 test-faults: $(VENV)/developer ## Run the slow tests of faults, which make test leaves out
 	$(BIN)/python -m pytest -m slow tests/faults
