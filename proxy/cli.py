@@ -166,8 +166,21 @@ def _rbac_details() -> str:
     return DETAILS
 
 
+def _doctor(arguments: Sequence[str]) -> int:
+    from proxy.tools.doctor.command import main as doctor
+
+    return doctor(arguments)
+
+
+def _doctor_details() -> str:
+    from proxy.tools.doctor.command import DETAILS
+
+    return DETAILS
+
+
 COMMANDS: Final[Mapping[str, Command]] = {
     "serve": Command("Run the proxy.", _serve, flags_help),
+    "doctor": Command("Say why a login does not work.", _doctor, _doctor_details),
     "explain": Command("Say what is made of a token, and why.", _explain, _explain_details),
     "check-config": Command(
         "Check the settings about tokens and identities.", _check_config, _check_config_details

@@ -88,6 +88,8 @@ PURE = {
     "proxy/tools/demo/issuer/protocol.py",
     "proxy/tools/demo/issuer/sessions.py",
     "proxy/tools/demo/issuer/signing.py",
+    "proxy/tools/doctor/causes.py",
+    "proxy/tools/doctor/verdict.py",
 }
 IMPURE = {"asyncio", "aiohttp", "logging", "os", "socket", "ssl", "subprocess", "time", "uvloop"}
 

@@ -1,0 +1,5 @@
+"""``doctor``: the five trusts that a login rests on, examined in order.
+
+``verdict`` and ``causes`` are what can be said; ``examination`` is what an examiner is given, one
+module for each trust; ``walk`` runs them, and ``command`` is all that a terminal sees of it.
+"""

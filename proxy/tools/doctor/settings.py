@@ -1,0 +1,159 @@
+"""The arguments of ``doctor``: its own, and those of ``serve`` as far as they are given.
+
+On another machine than the proxy's, most of what ``serve`` needs is not there: no in-cluster
+account, no certificate to serve with. What is not there is then not examined, and no error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from proxy.config import Config, ConfigError, load
+from proxy.config.values import duration_between
+from proxy.files import explain
+from proxy.tools.deploy.arguments import Arguments, Own, take_apart
+from proxy.tools.doctor.examination import Asked
+
+MAX_INPUT: Final = 1 << 20  # bytes
+_SERVING: Final = {"trust-dir", "cert-dir", "tls-cert-file", "tls-private-key-file", "plaintext"}
+
+OWN: Final = (
+    Own("--headlamp-url", "URL", "Headlamp's address, as it is typed into a browser"),
+    Own("--headlamp-scopes", "SCOPES", "the scopes that Headlamp asks for (default: asks it)"),
+    Own("--headlamp-ca-file", "FILE", "what browsers trust besides the system's roots"),
+    Own("--login", "", "sign in for real, in a browser, and examine the token"),
+    Own("--client-secret-file", "FILE|-", "Headlamp's client secret, for --login"),
+    Own("--token-file", "FILE|-", "a token to examine in place of a login; - is standard input"),
+    Own("--user", "NAME", "whose rights to look at, without a token; prefix included"),
+    Own("--group", "NAME", "a group of that user, prefix included (repeatable)"),
+    Own("--admin-kubeconfig", "FILE", "a kubeconfig that may read bindings, to say which apply"),
+    Own("--timeout", "DURATION", "for all of it, but for the person at --login (default: 60s)"),
+    Own("--output", "json|text", "or -o (default: text)"),
+)
+
+
+class UsageError(Exception):
+    """Arguments that cannot be; one line for each problem."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One command line, understood. ``refused`` is what ``serve`` would say of the settings."""
+
+    config: Config
+    asked: Asked
+    seconds: float
+    output: str
+    refused: tuple[str, ...] = ()
+
+
+def output_of(arguments: Sequence[str]) -> str:
+    """Return the output that was asked for, as far as that can be told."""
+    return take_apart(_long(arguments), OWN).one("--output", "text")
+
+
+def understood(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Request:
+    """Return what is asked. Raises UsageError."""
+    arguments = take_apart(_long(argv), OWN)
+    problems = arguments.problems + [f"{word!a}: unexpected argument" for word in arguments.rest]
+    output = arguments.one("--output", "text")
+    if output not in {"json", "text"}:
+        problems.append(f"--output {output!a}: is not an output; write json or text")
+    seconds = _seconds(arguments.one("--timeout", "60s"), problems)
+    asked = _asked(arguments, problems)
+    if problems:
+        raise UsageError(*problems)
+    config, refused = _settings(arguments.serve, environ)
+    return Request(config, asked, seconds, output, refused)
+
+
+def _long(argv: Sequence[str]) -> list[str]:
+    return [
+        f"--output{word[2:]}" if word[:2] == "-o" and word[:3] in {"-o", "-o="} else word
+        for word in argv
+    ]
+
+
+def _settings(given: Sequence[str], environ: Mapping[str, str]) -> tuple[Config, tuple[str, ...]]:
+    """Return the configuration of ``serve``, and what is wrong with it."""
+    from proxy.credentials.kubeconfig import problems_of
+    from proxy.plans import problems_of_file
+
+    sources = {word.partition("=")[0].removeprefix("--") for word in given}
+    prefix = "HEADLAMP_AUTH_PROXY_"
+    sources |= {
+        k.removeprefix(prefix).lower().replace("_", "-") for k in environ if k.startswith(prefix)
+    }
+    at_cluster = bool(sources & {"upstream", "kubeconfig", "config"}) or bool(
+        environ.get("KUBERNETES_SERVICE_HOST")
+    )
+    stand_in = [] if sources & (_SERVING | {"config"}) else ["--plaintext"]
+    try:
+        config = load(
+            [*given, *stand_in],
+            environ,
+            check_kubeconfig=problems_of,
+            check_authentication=problems_of_file,
+            authentication_only=not at_cluster,
+        )
+    except ConfigError as error:
+        return Config(), tuple(error.problems)
+    return config, ()
+
+
+def _asked(arguments: Arguments, problems: list[str]) -> Asked:
+    scopes = arguments.own.get("--headlamp-scopes")
+    url = arguments.one("--headlamp-url", "")
+    if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
+        problems.append(f"--headlamp-url {url!a}: is no address; write https://host")
+    secret = _read(arguments, "--client-secret-file", problems)
+    token = _read(arguments, "--token-file", problems)
+    ca, admin = (arguments.one(f, "") for f in ("--headlamp-ca-file", "--admin-kubeconfig"))
+    user, groups = arguments.one("--user", ""), tuple(arguments.own.get("--group", ()))
+    if groups and not user:
+        problems.append("--group: needs --user as well")
+    if token is not None and (user or "--login" in arguments.own):
+        problems.append("--token-file: says already who the user is; remove --user and --login")
+    return Asked(
+        headlamp_url=url.rstrip("/"),
+        headlamp_scopes=None if scopes is None else tuple(scopes[-1].replace(",", " ").split()),
+        headlamp_ca_file=Path(ca) if ca else None,
+        token=token,
+        user=user,
+        groups=groups,
+        admin_kubeconfig=Path(admin) if admin else None,
+        login="--login" in arguments.own,
+        client_secret=(secret or b"").decode("utf-8", "replace").strip(),
+    )
+
+
+def _seconds(text: str, problems: list[str]) -> float:
+    try:
+        return duration_between(1, 3600)(text)
+    except ValueError as error:
+        problems.append(f"--timeout {text!a}: {error}")
+        return 0
+
+
+def _read(arguments: Arguments, flag: str, problems: list[str]) -> bytes | None:
+    name = arguments.one(flag, "")
+    if not name:
+        return None
+    try:
+        if name == "-":
+            return sys.stdin.buffer.read(MAX_INPUT)
+        with Path(name).open("rb") as file:
+            return file.read(MAX_INPUT)
+    except OSError as error:
+        problems.append(f"{flag} {name!a}: cannot be read: {explain(error)}")
+        return None
