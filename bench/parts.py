@@ -18,6 +18,7 @@ from proxy.authn.verifier import TokenRules
 from proxy.denial import Bearer, parse_deny_list
 from proxy.gate import Gate
 from proxy.headers import RequestHeaders
+from proxy.http.audit_id import new_audit_id
 from proxy.http.head import parse_request, parse_response, write_request, write_response
 from proxy.impersonation import Policy, impersonate, verify_outgoing
 from proxy.limits import MAX_REQUESTS_PER_USER, Tally
@@ -69,7 +70,11 @@ def main() -> int:
 
     def written() -> bytes:
         return write_request(
-            head, authority=b"10.96.0.1", credential=credential, identity=identity.header
+            head,
+            authority=b"10.96.0.1",
+            credential=credential,
+            identity=identity.header,
+            audit_id="0f8fad5b-d9cb-469f-a165-70867728950e",
         )
 
     outgoing = written()
@@ -97,6 +102,7 @@ def main() -> int:
 
     writer = LogWriter(os.open(os.devnull, os.O_WRONLY))
     entry = Entry(
+        audit_id=new_audit_id(),
         method=head.method,
         target=head.target,
         info=resolve(head.method, head.target),
@@ -117,6 +123,7 @@ def main() -> int:
         "verify a token, first sight": lambda: authenticator.authenticate(TOKEN, NOW),
         "admit a known token": lambda: gate.admit(head, NOW),
         "look a known token up": lambda: cache.get(cache.key(TOKEN), NOW - 1),
+        "make an audit ID": new_audit_id,
         "write the outgoing head": written,
         "check the outgoing head": lambda: verify_outgoing(outgoing, identity),
         "count a user's request": counted_in_and_out,

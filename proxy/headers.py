@@ -7,7 +7,8 @@ impersonation headers are noticed in every spelling that some server on the way 
 one (case, and ``_`` for ``-``), so that they can be refused and not merely lost.
 
 A response is the API server's own and passes whole, but for hop-by-hop fields (RFC 9110
-section 7.6.1) and ``Set-Cookie``: no cookie of a proxied service may land on Headlamp's origin.
+section 7.6.1), ``Audit-Id``, which is sent anew, and ``Set-Cookie``: no cookie of a proxied service
+may land on Headlamp's origin.
 """
 
 from __future__ import annotations
@@ -92,14 +93,15 @@ _HOP_BY_HOP: Final = frozenset(
 )
 # What no operator can let pass: it carries identity, framing or the state of a connection.
 _NEVER: Final = frozenset(
-    {"forwarded", "http2-settings", "set-cookie", "set-cookie2", "x-real-ip"}
+    {"audit-id", "forwarded", "http2-settings", "set-cookie", "set-cookie2", "x-real-ip"}
     | _READ_HERE.keys()
     | _IDENTITY
     | {name.decode() for name in _HOP_BY_HOP}
 )
 _NEVER_PREFIXES: Final = (*_IDENTITY_PREFIXES, "x-forwarded-", "sec-websocket-")
 
-_RESPONSE_DROP: Final = _HOP_BY_HOP | {b"set-cookie", b"set-cookie2"}
+# The client is told the audit ID by this proxy, once, whoever else answers with one.
+_RESPONSE_DROP: Final = _HOP_BY_HOP | {b"audit-id", b"set-cookie", b"set-cookie2"}
 
 _REMEMBERED_NAMES = 512
 _REMEMBERED_LENGTH = 64  # bytes

@@ -2,7 +2,8 @@
 
 kubectl prints ``message``, client-go decides by ``reason`` and ``code``, and Headlamp shows
 ``message`` inside its pages (any body without one shows as "Unreachable"). ``details.causes``
-carries the stable label for programs. Nothing of the request is echoed.
+carries the stable label for programs. The message ends with the audit ID, for whoever shows it to
+those who can look into a log; beside that nothing of the request is in it.
 Source: k8s.io/apimachinery/pkg/apis/meta/v1/types.go, Status.
 """
 
@@ -13,7 +14,7 @@ import json
 from proxy.errors import ProxyError
 
 
-def status_body(error: ProxyError) -> bytes:
+def status_body(error: ProxyError, audit_id: str) -> bytes:
     """Return the JSON document for ``error``, newline at the end, as kube-apiserver writes it."""
     details: dict[str, object] = {"causes": [{"reason": error.label, "message": error.message}]}
     if error.retry_after is not None:
@@ -23,7 +24,7 @@ def status_body(error: ProxyError) -> bytes:
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
-        "message": error.message,
+        "message": f"{error.message} (audit ID {audit_id})",
         "reason": error.reason,
         "details": details,
         "code": error.code,

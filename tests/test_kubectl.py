@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import ssl
 import subprocess
 import threading
@@ -161,6 +162,7 @@ def test_the_whole_head_of_a_request_is_as_it_should_be(
     (request,) = seen
     (user_agent,) = request.values("User-Agent")
     (session,) = request.values("Kubectl-Session")
+    (audit_id,) = request.values("Audit-Id")
     assert user_agent.startswith("kubectl/")
     expected = [
         "GET /api/v1/namespaces/default/pods/web HTTP/1.1",
@@ -168,6 +170,7 @@ def test_the_whole_head_of_a_request_is_as_it_should_be(
         f"Authorization: Bearer {PROXY_TOKEN}",
         f"Impersonate-User: {ALICE}",
         *(f"Impersonate-Group: {group}" for group in [*ALICES_GROUPS, OWN_GROUP]),
+        f"Audit-Id: {audit_id}",
         f"User-Agent: {user_agent}",
         "Accept: application/json, */*",
         "Kubectl-Command: kubectl get",
@@ -317,13 +320,20 @@ async def test_a_browsers_terminal_sends_its_token_as_a_subprotocol(
     assert [name.strip() for name in offered.split(",")] == ["v4.channel.k8s.io", "channel.k8s.io"]
 
 
+def without_audit_id(stderr: str) -> str:
+    """What kubectl says, less the name of the request, which must be there."""
+    text, found = re.subn(r" \(audit ID [0-9a-f-]{36}\)", "", stderr)
+    assert found == 1, stderr
+    return text
+
+
 def test_a_bad_token_is_told_why_and_nothing_is_forwarded(
     proxy: Serve, issuer: FakeIssuer, seen: list[Request]
 ) -> None:
     expired = proxy.kubeconfig("expired", issuer.token(ALICE, age=3600))
     run = kubectl(expired, *GET_POD, check=False)
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr == (
+    assert without_audit_id(run.stderr) == (
         "error: You must be logged in to the server (The token has expired. Sign in again.)\n"
     )
     assert seen == []
@@ -346,7 +356,7 @@ def test_a_reserved_group_is_forbidden_and_nothing_is_forwarded(
     master = proxy.kubeconfig("master", issuer.token(ALICE, ["system:masters"]))
     run = kubectl(master, *GET_POD, check=False)
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr == (
+    assert without_audit_id(run.stderr) == (
         "Error from server (Forbidden): "
         "A group in the token is reserved for the cluster or for this proxy.\n"
     )
@@ -358,7 +368,7 @@ def test_impersonating_somebody_else_is_forbidden_and_nothing_is_forwarded(
 ) -> None:
     run = kubectl(alice, *GET_POD, "--as=bob@example.com", check=False)
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr == (
+    assert without_audit_id(run.stderr) == (
         "Error from server (Forbidden): "
         "Impersonation headers are not accepted here; leave out --as and --as-group.\n"
     )

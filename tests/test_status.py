@@ -11,12 +11,12 @@ from proxy.status import status_body
 
 
 def test_it_is_what_kube_apiserver_would_write() -> None:
-    assert json.loads(status_body(TokenExpired("exp was long ago"))) == {
+    assert json.loads(status_body(TokenExpired("exp was long ago"), "the-id")) == {
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
-        "message": "The token has expired. Sign in again.",
+        "message": "The token has expired. Sign in again. (audit ID the-id)",
         "reason": "Unauthorized",
         "details": {
             "causes": [
@@ -28,9 +28,9 @@ def test_it_is_what_kube_apiserver_would_write() -> None:
 
 
 def test_when_to_come_back_is_said_where_it_is_known() -> None:
-    assert json.loads(status_body(KeysUnavailable()))["details"]["retryAfterSeconds"] == 5
+    assert json.loads(status_body(KeysUnavailable(), "the-id"))["details"]["retryAfterSeconds"] == 5
 
 
 @pytest.mark.parametrize("error", list(every_error()), ids=lambda error: error.label)
 def test_what_is_for_the_log_is_never_in_it(error: type[ProxyError]) -> None:
-    assert b"for the log" not in status_body(error("for the log"))
+    assert b"for the log" not in status_body(error("for the log"), "the-id")

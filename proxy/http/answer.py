@@ -20,14 +20,15 @@ _COMMON: Final = (
 )
 
 
-def refusal(error: ProxyError, *, method: bytes, close: bool, now: float) -> bytes:
+def refusal(error: ProxyError, *, audit_id: str, method: bytes, close: bool, now: float) -> bytes:
     """Return the whole answer for ``error``; ``now`` in unix seconds, for the Date header."""
-    body = status_body(error)
+    body = status_body(error, audit_id)
     head = [
         f"HTTP/1.1 {error.code} {HTTPStatus(error.code).phrase}\r\n",
         f"Date: {formatdate(now, usegmt=True)}\r\n",
         _COMMON,
         f"Content-Length: {len(body)}\r\n",
+        f"Audit-Id: {audit_id}\r\n",
     ]
     if isinstance(error, AuthenticationError):
         head.append(f"WWW-Authenticate: {_challenge(error)}\r\n")

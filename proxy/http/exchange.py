@@ -32,6 +32,7 @@ from proxy.errors import (
     UpstreamTimeout,
 )
 from proxy.http import answer
+from proxy.http.audit_id import new_audit_id
 from proxy.http.body import (
     LAST_CHUNK,
     Body,
@@ -67,9 +68,14 @@ class Exchange:
     Times are those of ``time.perf_counter`` (uvloop's own clock counts whole milliseconds), 0 where
     that point was not reached. ``status`` is what the client was sent (0: nothing), ``error`` why,
     where the proxy itself is the reason, and ``truncated`` that the answer could not be finished.
+    ``received_at`` is in unix seconds. ``annotations`` take whatever is found out on the way that
+    its audit event is to say (keys in the form ``domain/name``).
     """
 
     def __init__(self, service: Service, client: ClientConnection, head: RequestHead) -> None:
+        self.audit_id = new_audit_id()
+        self.received_at = time.time()
+        self.annotations: dict[str, str] = {}
         self.head = head
         self.info = requestinfo.resolve(head.method, head.target)
         self.kind = requestinfo.kind(self.info, upgrade=head.upgrade is not None)
@@ -173,6 +179,7 @@ class Exchange:
     def _enter(self, admission: Admission) -> None:
         """Count the request in; ``_end`` counts it out. Raises Denied or a ``LimitError``."""
         service = self._service
+        service.observer.admitted(self)
         if service.denial is not None:
             service.denial.check(admission.bearer)
         unary = self.kind == "unary"
@@ -201,6 +208,7 @@ class Exchange:
             authority=self._service.authority,
             credential=speaker.credential,
             identity=speaker.header,
+            audit_id=self.audit_id,
         )
         speaker.verify(data)
         self.sent_at = time.perf_counter()
@@ -284,7 +292,10 @@ class Exchange:
         self.status = head.status
         self.answered_at = time.perf_counter()
         self._service.observer.answered(self)
-        framing = b"Connection: Upgrade\r\nUpgrade: %s\r\n" % asked
+        framing = b"Audit-Id: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\n" % (
+            self.audit_id.encode(),
+            asked,
+        )
         self._send_client(write_response(head, framing) + rest)
         self.client.join(Tunnel(self, self.client, upstream))
 
@@ -358,14 +369,16 @@ class Exchange:
         )
 
     def _framing(self, head: ResponseHead) -> bytes:
-        """Decide how the answer is delimited towards the client; return the header lines."""
+        """Decide how the answer is delimited towards the client; return header lines of ours."""
         has_body = answer_has_body(self.method, head.status)
         unknown_length = has_body and head.content_length is None
         self._until_close = unknown_length and not head.chunked
         self._chunking = unknown_length and self.head.http11
         self._close = self._is_last
-        framing = b"Transfer-Encoding: chunked\r\n" if self._chunking else b""
-        return framing + (b"Connection: close\r\n" if self._close else b"")
+        lines = b"Audit-Id: %s\r\n" % self.audit_id.encode()
+        if self._chunking:
+            lines += b"Transfer-Encoding: chunked\r\n"
+        return lines + b"Connection: close\r\n" if self._close else lines
 
     def _answer(self, head: bytes, parts: list[bytes], done: bool) -> None:
         if self._sniffed is not None and parts:
@@ -403,7 +416,13 @@ class Exchange:
             self.status = error.code
             self._close = self._is_last
             self._send_client(
-                answer.refusal(error, method=self.method, close=self._close, now=time.time())
+                answer.refusal(
+                    error,
+                    audit_id=self.audit_id,
+                    method=self.method,
+                    close=self._close,
+                    now=time.time(),
+                )
             )
         self._end()
 

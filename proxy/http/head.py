@@ -228,7 +228,7 @@ def _upgrade(head: RequestHead, values: list[bytes]) -> bytes:
 
 
 def write_request(
-    head: RequestHead, *, authority: bytes, credential: bytes, identity: bytes
+    head: RequestHead, *, authority: bytes, credential: bytes, identity: bytes, audit_id: str
 ) -> bytes:
     """Write the head that goes upstream, from parts that may pass and nothing else.
 
@@ -236,7 +236,7 @@ def write_request(
     length or our own chunking; ``Connection`` is sent with an upgrade only.
     """
     parts = [b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (head.method, head.target, authority)]
-    parts += (credential, identity)
+    parts += (credential, identity, b"Audit-Id: %s\r\n" % audit_id.encode())
     parts += [b"%s: %s\r\n" % passing for passing in head.passing]
     parts += [b"Sec-WebSocket-Protocol: %s\r\n" % value for value in head.websocket_protocols]
     if head.chunked:

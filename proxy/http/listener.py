@@ -29,6 +29,7 @@ from proxy.errors import (
     TooManyConnections,
 )
 from proxy.http import answer
+from proxy.http.audit_id import new_audit_id
 from proxy.http.exchange import Exchange
 from proxy.http.head import END, parse_request
 from proxy.http.pool import WRITE_BUFFER, keep_alive
@@ -361,8 +362,9 @@ class ClientConnection(asyncio.Protocol):
         self._listener.service.observer.limited(limit)
 
     def _refuse_unreadable(self, error: ProxyError) -> None:
-        self._listener.service.observer.unreadable(error, self.address)
-        self.send(answer.refusal(error, method=b"", close=True, now=time.time()))
+        audit_id = new_audit_id()
+        self._listener.service.observer.unreadable(error, self.address, audit_id)
+        self.send(answer.refusal(error, audit_id=audit_id, method=b"", close=True, now=time.time()))
         self._close_after_answer(linger=True)
 
     def _close_after_answer(self, *, linger: bool) -> None:

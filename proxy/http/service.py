@@ -76,14 +76,19 @@ class Credential(Protocol):
 class Observer(Protocol):
     """What is seen of each exchange from outside; called on the path, so it must be quick."""
 
-    def begun(self, exchange: Exchange) -> None: ...
+    def begun(self, exchange: Exchange) -> None:
+        """A request's head is whole; who asks is not known yet."""
+
+    def admitted(self, exchange: Exchange) -> None:
+        """It is known who asks; limits and the list of those who are kept out come after."""
 
     def answered(self, exchange: Exchange) -> None:
         """The response head is about to be passed on, or the tunnel stands."""
 
-    def ended(self, exchange: Exchange) -> None: ...
+    def ended(self, exchange: Exchange) -> None:
+        """Its answer has ended, either way; told once of each exchange that has begun."""
 
-    def unreadable(self, error: ProxyError, client: str) -> None:
+    def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
         """A request was refused before it could be read as one."""
 
     def retried(self) -> None: ...

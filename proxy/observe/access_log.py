@@ -48,6 +48,7 @@ class Entry:
     proxy itself refused or cut the request.
     """
 
+    audit_id: str
     method: bytes
     target: bytes
     info: RequestInfo
@@ -81,6 +82,7 @@ class AccessLog:
             "ts": self._timestamps.format(now),
             "level": "info",
             "event": "request",
+            "audit_id": entry.audit_id,
             "method": entry.method.decode("ascii", "replace"),
             "path": path.decode("utf-8", "replace"),
             "verb": info.verb,

@@ -25,6 +25,9 @@ class RequestObserver:
     def begun(self, exchange: Exchange) -> None:
         self._metrics.request_begun(exchange.kind)
 
+    def admitted(self, exchange: Exchange) -> None:
+        """Nothing is counted here: what becomes of the request is not known yet."""
+
     def answered(self, exchange: Exchange) -> None:
         metrics = self._metrics
         metrics.request_answered(exchange.kind, exchange.answered_at - exchange.began_at)
@@ -52,13 +55,18 @@ class RequestObserver:
             metrics.impersonation_forbidden.inc()
         self._access_log.write(_entry(exchange))
 
-    def unreadable(self, error: ProxyError, client: str) -> None:
+    def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
         self._metrics.request_begun("unary")
         self._metrics.request_ended("unary", error.code, None)
         self._metrics.refused(error)
         _log.info(
             "a request could not be read",
-            extra={"reason": error.label, "detail": error.detail, "client": client},
+            extra={
+                "audit_id": audit_id,
+                "reason": error.label,
+                "detail": error.detail,
+                "client": client,
+            },
         )
 
     def retried(self) -> None:
@@ -84,6 +92,7 @@ def _entry(exchange: Exchange) -> Entry:
     identity = exchange.admission.identity if exchange.admission else None
     sent, answered = exchange.sent_at, exchange.answered_at
     return Entry(
+        audit_id=exchange.audit_id,
         method=head.method,
         target=head.target,
         info=exchange.info,

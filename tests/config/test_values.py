@@ -332,6 +332,7 @@ def test_a_header_to_pass_is_kept_in_lower_case(text: str, name: str) -> None:
         "Transfer_Encoding",
         "Upgrade",
         "X-Forwarded-For",
+        "Audit-ID",
         "X-Forwarded-User",
         "X-Real-IP",
         "X-Remote-Extra-a",

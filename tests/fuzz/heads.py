@@ -43,7 +43,7 @@ IDENTITY: Final = [
 ]
 # As the contract has it, and not as proxy/headers.py says it.
 MAY_LEAVE: Final = frozenset(
-    b"host authorization impersonate-user impersonate-group connection upgrade content-length "
+    b"host authorization audit-id impersonate-user impersonate-group connection upgrade content-length "
     b"transfer-encoding accept accept-encoding accept-language cache-control content-type "
     b"content-encoding range user-agent origin sec-websocket-key sec-websocket-version "
     b"sec-websocket-protocol sec-websocket-extensions x-stream-protocol-version traceparent "
@@ -54,6 +54,7 @@ MAY_NOT_COME_BACK: Final = frozenset(
     b"set-cookie set-cookie2 keep-alive proxy-authenticate proxy-authorization te trailer "
     b"proxy-connection upgrade".split()
 )
+AUDIT_ID: Final = b"0f8fad5b-d9cb-469f-a165-70867728950e"
 HEADERS: Final = RequestHeaders()
 
 
@@ -93,6 +94,7 @@ def request(data: bytes) -> None:
         authority=b"10.96.0.1:443",
         credential=speaker.credential,
         identity=speaker.header,
+        audit_id=AUDIT_ID.decode(),
     )
     speaker.verify(written)
     assert raw.startswith(b"%s %s HTTP/1." % (head.method, head.target))
@@ -110,6 +112,7 @@ def _check_outgoing(written: bytes, head: RequestHead) -> None:
     assert all(n in MAY_LEAVE or n.startswith(MAY_LEAVE_PREFIXES) for n in names), names
     assert [f for f in fields if f[0].startswith(b"impersonate")] == IDENTITY
     assert [v for n, v in fields if n == b"authorization"] == [CREDENTIAL]
+    assert [v for n, v in fields if n == b"audit-id"] == [AUDIT_ID]
     assert [v for n, v in fields if n == b"host"] == [b"10.96.0.1:443"]
     assert names.count(b"content-length") + names.count(b"transfer-encoding") <= 1
     assert (b"transfer-encoding", b"chunked") in fields or not head.chunked

@@ -29,6 +29,7 @@ from tests.conftest import Tls
 from tests.wire import PATIENCE, Client, Peer, Upstream
 
 POLICY = Policy("headlamp-auth-proxy:authenticated")
+AUDIT_ID = rb"\r\nAudit-Id: (.{36})\r\n"  # as a request or an answer carries it
 CREDENTIAL = b"Authorization: Bearer the-proxy-itself\r\n"
 
 
@@ -110,6 +111,9 @@ class Recorder:
         self.under_way.add(exchange)
         self.changed.set()
 
+    def admitted(self, exchange: Exchange) -> None:
+        self.changed.set()
+
     def answered(self, exchange: Exchange) -> None:
         self.changed.set()
 
@@ -118,7 +122,7 @@ class Recorder:
         self.exchanges.append(exchange)
         self.changed.set()
 
-    def unreadable(self, error: ProxyError, client: str) -> None:
+    def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
         self.errors.append(error)
         self.changed.set()
 

@@ -18,6 +18,11 @@ from proxy.http.answer import refusal
 from proxy.status import status_body
 
 NOW = 1_790_000_000.0
+AUDIT_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
+def answer(error: ProxyError, *, method: bytes = b"GET", close: bool = False) -> bytes:
+    return refusal(error, audit_id=AUDIT_ID, method=method, close=close, now=NOW)
 
 
 def read(answer: bytes, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
@@ -37,11 +42,12 @@ def read(answer: bytes, method: str = "GET") -> tuple[int, dict[str, str], bytes
 
 @pytest.mark.parametrize("error", list(every_error()), ids=lambda error: error.label)
 def test_every_error_is_a_whole_answer(error: type[ProxyError]) -> None:
-    status, headers, body = read(refusal(error(), method=b"GET", close=False, now=NOW))
+    status, headers, body = read(answer(error()))
     assert status == error.code
-    assert body == status_body(error())
+    assert body == status_body(error(), AUDIT_ID)
     assert headers["content-type"] == "application/json"
     assert headers["cache-control"] == "no-store"
+    assert headers["audit-id"] == AUDIT_ID
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["date"] == "Mon, 21 Sep 2026 14:13:20 GMT"
     assert "connection" not in headers
@@ -63,17 +69,18 @@ def test_every_error_is_a_whole_answer(error: type[ProxyError]) -> None:
     ],
 )
 def test_what_goes_with_an_error(error: ProxyError, name: str, value: str | None) -> None:
-    headers = read(refusal(error, method=b"GET", close=False, now=NOW))[1]
+    headers = read(answer(error))[1]
     assert headers.get(name) == value
 
 
 def test_to_head_the_length_is_said_and_the_body_left_out() -> None:
-    _, headers, body = read(
-        refusal(TokenMissing(), method=b"HEAD", close=False, now=NOW), method="HEAD"
+    _, headers, body = read(answer(TokenMissing(), method=b"HEAD"), method="HEAD")
+    assert (headers["content-length"], body) == (
+        str(len(status_body(TokenMissing(), AUDIT_ID))),
+        b"",
     )
-    assert (headers["content-length"], body) == (str(len(status_body(TokenMissing()))), b"")
 
 
 def test_the_last_answer_says_that_it_is_the_last() -> None:
-    headers = read(refusal(TokenMissing(), method=b"GET", close=True, now=NOW))[1]
+    headers = read(answer(TokenMissing(), close=True))[1]
     assert headers["connection"] == "close"

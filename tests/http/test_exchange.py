@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import socket
 from collections.abc import Awaitable
 
@@ -10,7 +12,7 @@ import pytest
 
 from proxy.http.head import RequestHead
 from proxy.http.service import Admission
-from tests.http.conftest import CREDENTIAL, Proxy, identity
+from tests.http.conftest import AUDIT_ID, CREDENTIAL, Proxy, identity
 from tests.http.memory import Wire, World
 
 GET = b"GET /api/v1/pods HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n"
@@ -27,18 +29,51 @@ async def test_the_head_that_leaves_is_made_of_what_may_pass_and_nothing_else(pr
         b"Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nUser-Agent: kubectl \r\n\r\n"
     )
     api = await proxy.upstream.connection()
-    assert await api.read_head() == (
+    sent = await api.read_head()
+    (audit_id,) = re.findall(AUDIT_ID, sent)
+    assert sent == (
         b"GET /api/v1/namespaces/a%2Fb//./pods?x=%20&x=1 HTTP/1.1\r\n"
-        b"Host: cluster.example\r\n" + CREDENTIAL + identity("alice").header + b"Accept: "
-        b"application/json\r\nUser-Agent: kubectl\r\n\r\n"
+        b"Host: cluster.example\r\n" + CREDENTIAL + identity("alice").header + b"Audit-Id: "
+        b"%s\r\nAccept: application/json\r\nUser-Agent: kubectl\r\n\r\n" % audit_id
     )
     api.send(
         b"HTTP/1.1 200 OK\r\nAudit-Id: 7\r\nSet-Cookie: a=b\r\nKeep-Alive: 5\r\n"
         b"Connection: X-Gone\r\nX-Gone: 1\r\nContent-Length: 2\r\n\r\nok"
     )
     assert await client.read_until(b"ok") == (
-        b"HTTP/1.1 200 OK\r\nAudit-Id: 7\r\nContent-Length: 2\r\n\r\nok"
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nAudit-Id: %s\r\n\r\nok" % audit_id
     )
+
+
+async def test_each_request_has_an_audit_id_of_its_own_on_both_sides(proxy: Proxy) -> None:
+    """Whatever a client or the API server says; a request that is sent again keeps its own."""
+    client, api = await proxy.asked(GET.replace(b"\r\n\r\n", b"\r\nAudit-ID: mine\r\n\r\n"))
+    api.send(OK.replace(b"\r\n\r\n", b"\r\nAUDIT-ID: theirs\r\n\r\n"))
+    first = (await client.answer()).headers["audit-id"]
+    client.send(GET)
+    (sent,) = re.findall(AUDIT_ID, await api.read_head())
+    await api.end("reset")
+    api = await proxy.upstream.connection()
+    assert re.findall(AUDIT_ID, await api.read_head()) == [sent]
+    api.send(OK)
+    second = (await client.answer()).headers["audit-id"]
+    assert second == sent.decode()
+    seen = await proxy.seen.ended_exchanges(2)
+    assert [exchange.audit_id for exchange in seen] == [first, second]
+    assert first != second
+    assert "mine" not in first
+
+
+async def test_a_refusal_tells_its_audit_id_to_people_and_programs(proxy: Proxy) -> None:
+    client = await proxy.client()
+    client.send(GET.replace(b"Authorization", b"X"))
+    answer = await client.answer()
+    (exchange,) = await proxy.seen.ended_exchanges(1)
+    assert answer.headers["audit-id"] == exchange.audit_id
+    assert exchange.audit_id in json.loads(answer.body)["message"]
+    client.send(b"no request\r\n\r\n")
+    answer = await client.answer()
+    assert answer.headers["audit-id"] in json.loads(answer.body)["message"]
 
 
 @pytest.mark.parametrize("header", [b"", b"Impersonate-Group: developers\r\n"])

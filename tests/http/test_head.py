@@ -73,7 +73,7 @@ def test_a_request_line_has_one_form(line: bytes, error: type[ProxyError]) -> No
 def test_a_target_passes_as_it_came(target: bytes) -> None:
     head = request(line=b"GET %s HTTP/1.1" % target)
     assert head.target == target
-    written = write_request(head, authority=b"x", credential=b"", identity=b"")
+    written = write_request(head, authority=b"x", credential=b"", identity=b"", audit_id="1-2")
     assert written.startswith(b"GET %s HTTP/1.1\r\n" % target)
 
 
@@ -180,7 +180,7 @@ def test_a_subprotocol_that_nobody_will_search_for_a_token_holds_none(
     field = b"Sec-WebSocket-Protocol: %s\r\n" % protocols
     asking = b"Connection: Upgrade\r\nUpgrade: websocket\r\n" if upgrade else b""
     head = request(field + asking)
-    written = write_request(head, authority=b"x", credential=b"", identity=b"")
+    written = write_request(head, authority=b"x", credential=b"", identity=b"", audit_id="1-2")
     assert (field in written) is passes
 
 

@@ -229,7 +229,8 @@ def test_interim_answers_are_bounded_however_they_come(stage: Stage) -> None:
 def test_a_switch_has_no_length_either(stage: Stage) -> None:
     stage.answer = SWITCH + b"Content-Length: 4\r\n\r\n"
     _, client = stage.ask(asking(b"alice", fields=UPGRADE))
-    assert bytes(client.received).startswith(SWITCH + b"\r\n")
+    assert bytes(client.received).startswith(SWITCH.splitlines()[0])
+    assert b"ontent-" not in bytes(client.received).partition(b"\r\n\r\n")[0]
 
 
 @pytest.mark.parametrize("answer", [OK, head(b"Transfer-Encoding: chunked"), SMUGGLED[:-4]])

@@ -97,7 +97,8 @@ def test_what_leaves_is_ours_and_what_is_on_the_list(
         return
     assert sent[0] == b"GET /version HTTP/1.1"
     assert sent[1 : 1 + len(OURS)] == OURS
-    theirs = sent[1 + len(OURS) :]
+    assert sent[1 + len(OURS)].startswith(b"Audit-Id: ")
+    theirs = sent[2 + len(OURS) :]
     assert not re.search(rb"(?<!\r)\n|\r(?!\n)|\0", received)
     framing = [line for line in theirs if FRAMING.fullmatch(line)]
     assert len(framing) <= 1
@@ -127,7 +128,9 @@ def test_the_list_alone_lets_nothing_else_pass(fields: list[tuple[bytes, bytes]]
     headers = RequestHeaders()
     text = b"".join(b"%s: %s\r\n" % field for field in fields if headers[field[0]] in SAFE)
     head = parse_request(b"GET / HTTP/1.1\r\nHost: x\r\n" + text + b"\r\n", headers)
-    written = write_request(head, authority=b"x", credential=CREDENTIAL, identity=ALICE.header)
+    written = write_request(
+        head, authority=b"x", credential=CREDENTIAL, identity=ALICE.header, audit_id="1-2"
+    )
     verify_outgoing(written, ALICE)
     assert written.lower().count(b"impersonate-user") == 1
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
 from proxy.http.tunnel import Tunnel
 from proxy.http.upstream import GOODBYE
-from tests.http.conftest import Proxy
+from tests.http.conftest import AUDIT_ID, Proxy
 from tests.http.memory import Wire, World
 from tests.wire import PATIENCE, Client, Peer
 
@@ -36,9 +37,10 @@ async def test_after_a_101_bytes_pass_both_ways(proxy: Proxy) -> None:
     )
     assert head.count(b"onnection:") == 1
     api.send(SWITCH + b"\x82\x01\x01")
+    (audit_id,) = re.findall(AUDIT_ID, head)
     assert await client.read_until(b"\x82\x01\x01") == (
         b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: a\r\n"
-        b"Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n"
+        b"Sec-WebSocket-Protocol: v5.channel.k8s.io\r\nAudit-Id: " + audit_id + b"\r\n"
         b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x82\x01\x01"
     )
     client.send(b"up")

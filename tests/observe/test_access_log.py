@@ -14,6 +14,7 @@ from tests.observe.conftest import Reader
 
 TARGET = b"/api/v1/namespaces/n%61/pods/p/exec?command=cat&command=/secret&token=abc"
 ENTRY = Entry(
+    audit_id="0f8fad5b-d9cb-469f-a165-70867728950e",
     method=b"POST",
     target=TARGET,
     info=resolve(b"POST", TARGET),
@@ -54,6 +55,7 @@ def test_a_request_is_one_line(lines: Lines) -> None:
     assert fields == {
         "level": "info",
         "event": "request",
+        "audit_id": "0f8fad5b-d9cb-469f-a165-70867728950e",
         "method": "POST",
         "path": "/api/v1/namespaces/n%61/pods/p/exec",
         "verb": "create",
@@ -87,6 +89,7 @@ def test_a_refusal_names_its_reason_and_what_the_operator_may_know(lines: Lines)
     assert fields == {
         "level": "info",
         "event": "request",
+        "audit_id": "0f8fad5b-d9cb-469f-a165-70867728950e",
         "method": "POST",
         "path": "/version",
         "verb": "post",

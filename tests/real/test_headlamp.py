@@ -117,7 +117,9 @@ async def test_without_a_sign_in_every_call_is_a_401_that_headlamp_can_show(stag
         for path in ("/version", "/healthz", "/api/v1/configmaps"):
             answer = await browser.request("GET", path)
             assert (answer.status, label(answer)) == (401, "token_missing")
-            assert json.loads(answer.text)["message"] == "No bearer token was sent. Sign in first."
+            message = json.loads(answer.text)["message"]
+            audit_id = answer.headers["Audit-Id"]
+            assert message == f"No bearer token was sent. Sign in first. (audit ID {audit_id})"
             assert "WWW-Authenticate" in answer.headers
 
 
