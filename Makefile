@@ -65,9 +65,9 @@ soak: $(VENV)/developer ## Mixed traffic for SOAK_MINUTES (60): are memory and d
 	$(BIN)/python -m bench.soak
 
 lock: $(VENV)/developer ## Renew requirements/*.lock from pyproject.toml
-	$(BIN)/uv pip compile $(LOCK) --group dev -o requirements/dev.lock pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) --extra tracing --group dev -o requirements/dev.lock pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) --group build -c requirements/dev.lock -o requirements/build.lock
-	$(BIN)/uv pip compile $(LOCK) -c requirements/dev.lock -o requirements/run.lock pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) --extra tracing -c requirements/dev.lock -o requirements/run.lock pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) --group fuzz -c requirements/dev.lock -o requirements/fuzz.lock
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 

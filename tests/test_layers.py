@@ -161,4 +161,5 @@ def test_what_a_configuration_does_not_use_is_not_loaded() -> None:
     )
     loaded = set(output.stdout.split())
     assert not loaded & {"aiohttp_socks", "authlib", "python_socks", "proxy.tools"}
+    assert not loaded & {"opentelemetry", "requests"}
     assert not loaded & {"cel_expr_python", "google.protobuf", "proxy.authn.cel", "re2"}

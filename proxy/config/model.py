@@ -485,6 +485,23 @@ class Config:
         "Where /metrics, /livez and /readyz are served; nothing is ever proxied here. Without a "
         "host: all addresses of both families.",
     )
+    tracing_otlp_endpoint: str | None = one(
+        ADMIN,
+        "URL",
+        "",
+        values.optional(values.collector_url),
+        "Where a collector takes OpenTelemetry spans (OTLP over HTTP; /v1/traces is added). Needs "
+        "the optional part `headlamp-auth-proxy[tracing]`, which the image has.",
+        words="no spans",
+    )
+    tracing_sampling_rate_per_million: int = one(
+        ADMIN,
+        "N",
+        "1000000",
+        values.number(0, 1_000_000),
+        "Of a million requests, how many are traced; one whose `traceparent` says that it is "
+        "sampled always is, and one whose says that it is not never.",
+    )
     shutdown_grace: float = one(
         ADMIN,
         "DURATION",

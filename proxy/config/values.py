@@ -136,6 +136,13 @@ def https_url(value: str) -> str:
     return value
 
 
+def collector_url(value: str) -> str:
+    """``http://host:port`` or https, with a path or without."""
+    if _url(value).scheme not in {"http", "https"}:
+        raise ValueError("is not http or https; write for example http://localhost:4318")
+    return value.rstrip("/")
+
+
 def upstream(value: str) -> Address:
     """The API server's address; requests keep their own path, so the URL may have none."""
     url = _https(value)

@@ -133,6 +133,7 @@ class ClientConnection(asyncio.Protocol):
         "_skipped",
         "_tunnel",
         "_write_full",
+        "accepted_at",
         "address",
         "exchange",
         "limits",
@@ -150,6 +151,7 @@ class ClientConnection(asyncio.Protocol):
         self.limits = listener.service.limits
         self.place = place
         self.address = place.address or "unix"
+        self.accepted_at = time.perf_counter()  # 0 once a request has been answered
         self.exchange: Exchange | None = None
         self._listener = listener
         self._tunnel: Tunnel | None = None
@@ -260,6 +262,7 @@ class ClientConnection(asyncio.Protocol):
 
     def exchange_ended(self, *, close: bool, request_done: bool) -> None:
         self.exchange = None
+        self.accepted_at = 0.0
         if close or self.draining:
             self._close_after_answer(linger=not request_done or bool(self._buffer) or self._paused)
             return

@@ -21,10 +21,11 @@ from proxy.config import Config
 from proxy.gate import Gate
 from proxy.headers import RequestHeaders
 from proxy.http.listener import Listener
-from proxy.http.service import Admission, Service
+from proxy.http.service import Admission, Observer, Service
 from proxy.limits import Tally
 from proxy.observe import logs
 from proxy.observe.access_log import AccessLog
+from proxy.observe.all_of import all_of
 from proxy.observe.lag import watch_lag
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
@@ -41,9 +42,18 @@ from proxy.server.building import (
     limits_of,
     pool_of,
     self_check_of,
+    tracing_of,
     upstream_of,
 )
-from proxy.server.running import Stop, admin, background, keep_house, listening, log_unhandled
+from proxy.server.running import (
+    Stop,
+    admin,
+    background,
+    keep_house,
+    listening,
+    log_unhandled,
+    send_spans,
+)
 from proxy.server.showing import Parts, checks_of, show
 from proxy.version import installed_version
 
@@ -110,13 +120,17 @@ async def _run(config: Config, writer: LogWriter) -> int:
             config.max_token_bytes,
             may_impersonate=config.allow_impersonation,
         )
+        observers: list[Observer] = [RequestObserver(metrics, AccessLog(writer))]
+        if (tracing := tracing_of(config)) is not None:
+            observers.append(tracing)
+            stack.push_async_callback(send_spans, tracing)
         service = Service(
             gate=gates_of(config, gate, issuers.authenticator, policy, for_clients),
             credential=WithheldCredential(credential, check),
             pool=pool,
             authority=upstream.authority,
             headers=RequestHeaders(config.pass_header),
-            observer=RequestObserver(metrics, AccessLog(writer)),
+            observer=all_of(observers),
             limits=limits_of(config),
             streams=Tally(config.max_streams_per_user),
             requests=Tally(config.max_requests_per_user),

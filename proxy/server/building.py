@@ -9,7 +9,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy import rights
 from proxy.authn.authenticator import Authenticator
@@ -38,6 +38,10 @@ from proxy.reviews.impersonators import Impersonators
 from proxy.reviews.self_check import SelfCheck
 from proxy.reviews.tokens import TokenReviews
 from proxy.sockets import RESERVED, affordable_connections
+from proxy.version import installed_version
+
+if TYPE_CHECKING:
+    from proxy.observe.tracing import Tracing
 
 GO_IDLE: Final = 90.0  # seconds after which Go's clients give up idle connections
 
@@ -145,6 +149,25 @@ def denial_of(config: Config) -> DenyFile | None:
         return DenyFile(config.deny_file)
     except (SourceError, InvalidDenyList) as error:
         raise StartError(f"--deny-file {str(config.deny_file)!r}: {error}") from error
+
+
+def tracing_of(config: Config) -> Tracing | None:
+    """Make what sends spans; its libraries are loaded here and nowhere else."""
+    if config.tracing_otlp_endpoint is None:
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
+            OTLPSpanExporter,
+        )
+
+        from proxy.observe.tracing import Tracing
+    except ImportError as error:
+        raise StartError(
+            f"--tracing-otlp-endpoint {config.tracing_otlp_endpoint!r}: {error.name} is not "
+            "installed; install headlamp-auth-proxy[tracing]"
+        ) from error
+    exporter = OTLPSpanExporter(f"{config.tracing_otlp_endpoint}/v1/traces")
+    return Tracing(exporter, config.tracing_sampling_rate_per_million, installed_version())
 
 
 def certificate_of(config: Config) -> ServingCertificate | None:

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.config import Address, Config
 from proxy.credentials.serving import ServingCertificate
@@ -21,7 +21,11 @@ from proxy.observe.metrics import Metrics
 from proxy.server.building import StartError
 from proxy.sockets import listen_at, listen_at_path
 
+if TYPE_CHECKING:
+    from proxy.observe.tracing import Tracing
+
 HOUSEKEEPING: Final = 1.0  # seconds between two rounds
+LAST_SPANS: Final = 3.0  # seconds that a collector has for them at the end
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +72,13 @@ async def keep_house(pools: Iterable[Pool], certificate: ServingCertificate | No
             pool.expire()
         if certificate is not None:
             certificate.refresh(time.time())
+
+
+async def send_spans(tracing: Tracing) -> None:
+    """Have the last spans sent; a collector that does not take them keeps nobody."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_SPANS):
+            await asyncio.to_thread(tracing.close)
 
 
 class Stop:

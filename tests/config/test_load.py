@@ -69,6 +69,8 @@ DEFAULTS: dict[str, object] = {
     "max_token_bytes": 16_384,
     "max_groups": 256,
     "admin_listen": Address("", 9090),
+    "tracing_otlp_endpoint": None,
+    "tracing_sampling_rate_per_million": 1_000_000,
     "shutdown_grace": 25.0,
     "config": None,
 }
