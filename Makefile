@@ -54,8 +54,8 @@ format: $(VENV)/developer ## Format the code and mend what the linter can
 docs: $(VENV)/developer ## Write the documentation's tables from the code
 	$(BIN)/python -m docs.generate
 
-bench: $(VENV)/developer ## Measure beside nginx (needs nginx and wrk)
-	$(BIN)/python -m bench.run
+bench: $(VENV)/bench ## Measure beside nginx, Envoy and others (needs nginx and wrk)
+	$(BIN)/python -m bench $(BENCH)
 
 fuzz: $(VENV)/fuzzer ## Fuzz every parser, FUZZ_SECONDS in all (60)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ_SECONDS)
@@ -69,6 +69,7 @@ lock: $(VENV)/developer ## Renew requirements/*.lock from pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) --group build -c requirements/dev.lock -o requirements/build.lock
 	$(BIN)/uv pip compile $(LOCK) --extra tracing -c requirements/dev.lock -o requirements/run.lock pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) --group fuzz -c requirements/dev.lock -o requirements/fuzz.lock
+	$(BIN)/uv pip compile $(LOCK) --group bench -c requirements/dev.lock -o requirements/bench.lock
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 clean: ## Remove everything that was made here
@@ -90,4 +91,8 @@ $(VENV)/developer: $(VENV)/installed requirements/dev.lock
 
 $(VENV)/fuzzer: $(VENV)/developer requirements/fuzz.lock
 	$(PIP) --require-hashes -r requirements/fuzz.lock
+	@touch $@
+
+$(VENV)/bench: $(VENV)/developer requirements/bench.lock
+	$(PIP) --require-hashes -r requirements/bench.lock
 	@touch $@

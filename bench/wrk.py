@@ -1,0 +1,132 @@
+"""wrk, and what it saw: the load of kept connections.
+
+CPU and requests are taken over a window within the run, when every connection stands: handshakes
+are measured by themselves elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bench.kernel import cpu_seconds, resident_kib
+from bench.stage import Stage
+from bench.subjects import Subject
+
+SETTLING: Final = 0.5  # seconds for the handshakes, before the window
+_SCRIPT: Final = """
+local requests, turn = {{}}, 0
+function init()
+  wrk.method = "{method}"
+  wrk.headers["Accept"] = "application/json"
+  wrk.headers["User-Agent"] = "Headlamp 0.45.0 (linux/amd64)"
+  for n = 1, {headers} do wrk.headers["X-Filler-" .. n] = "something or other" end
+  if {upload} > 0 then wrk.body = string.rep("x", {upload}) end
+  for token in io.lines("{tokens}") do
+    wrk.headers["Authorization"] = "Bearer " .. token
+    requests[#requests + 1] = wrk.format()
+  end
+end
+function request()
+  turn = turn % #requests + 1
+  return requests[turn]
+end
+function done(summary, latency)
+  local failed = summary.errors
+  io.write(string.format(
+    'RESULT {{"requests": %d, "bytes": %d, "failed": %d, "p50": %f, "p99": %f, "p999": %f}}\\n',
+    summary.requests, summary.bytes,
+    failed.connect + failed.read + failed.write + failed.status + failed.timeout,
+    latency:percentile(50), latency:percentile(99), latency:percentile(99.9)))
+end
+"""
+
+
+class Failed(Exception):
+    """A run that says nothing, because not every request was answered as it should be."""
+
+
+def drive(
+    stage: Stage,
+    subject: Subject,
+    path: str,
+    *,
+    connections: int,
+    seconds: int,
+    method: str = "GET",
+    big: int = 0,
+    upload: int = 0,
+    headers: int = 0,
+    tokens: Path | None = None,
+) -> dict[str, float]:
+    """Return ``rate`` (requests/s), ``cpu`` (us a request) and latencies (us) of one run.
+
+    ``big`` is the size of an answer of which few fit into a run: parts of it count as parts of a
+    request, over the whole run. Raises Failed where a request failed.
+    """
+    script = stage.folder / "wrk.lua"
+    script.write_text(
+        _SCRIPT.format(
+            method=method, upload=upload, headers=headers, tokens=tokens or stage.tokens_file
+        )
+    )
+    process = subprocess.Popen(
+        [
+            *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{seconds + 5}s"),
+            *("-s", str(script), f"https://127.0.0.1:{subject.port}{path}"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        first = _look(stage, subject)
+        if not big:
+            time.sleep(SETTLING)
+            first = _look(stage, subject)
+            time.sleep(seconds - 2 * SETTLING)
+            last = _look(stage, subject)
+        output, _ = process.communicate(timeout=seconds + 20)
+        if big:
+            last = _look(stage, subject)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"wrk did not end in {seconds + 20} s") from None
+    finally:
+        process.kill()
+        process.wait()
+    seen = _seen(output)
+    requests = seen["bytes"] / big if big else max(1, last.served - first.served)
+    return {
+        "rate": requests / (last.at - first.at),
+        "cpu": (last.cpu - first.cpu) / requests * 1e6,
+        **{name: seen[name] for name in ("p50", "p99", "p999") if seen["requests"]},
+        "resident": last.resident,
+    }
+
+
+def _seen(output: str) -> dict[str, float]:
+    _, found, result = output.partition("RESULT ")
+    if not found:
+        raise Failed(f"wrk: {output.strip()}")
+    seen: dict[str, float] = json.loads(result)
+    if seen["failed"] or not seen["bytes"]:
+        raise Failed(f"{seen['failed']:.0f} of {seen['requests']:.0f} requests failed")
+    return seen
+
+
+class _Look(NamedTuple):
+    at: float  # seconds
+    cpu: float  # seconds
+    resident: float  # MiB
+    served: int  # requests
+
+
+def _look(stage: Stage, subject: Subject) -> _Look:
+    cpu, resident = 0.0, 0.0
+    if subject.pid:
+        cpu, resident = cpu_seconds(subject.pid), resident_kib(subject.pid) / 1024
+    return _Look(time.monotonic(), cpu, resident, stage.served())
