@@ -43,11 +43,11 @@ IDENTITY: Final = [
 ]
 # As the contract has it, and not as proxy/headers.py says it.
 MAY_LEAVE: Final = frozenset(
-    b"host authorization audit-id impersonate-user impersonate-group connection upgrade content- "
-    b"length transfer-encoding accept accept-encoding accept-language cache-control content-type "
-    b"content-encoding range user-agent origin sec-websocket-key sec-websocket-version sec- "
-    b"websocket-protocol sec-websocket-extensions x-stream-protocol-version traceparent "
-    b"tracestate".split()
+    b"host authorization audit-id impersonate-user impersonate-group connection upgrade "
+    b"content-length transfer-encoding accept accept-encoding accept-language cache-control "
+    b"content-type content-encoding range user-agent origin sec-websocket-key "
+    b"sec-websocket-version sec-websocket-protocol sec-websocket-extensions "
+    b"x-stream-protocol-version traceparent tracestate".split()
 )
 MAY_LEAVE_PREFIXES: Final = (b"if-", b"kubectl-")
 MAY_NOT_COME_BACK: Final = frozenset(

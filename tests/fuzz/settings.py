@@ -49,7 +49,7 @@ def _check_loading(argv: list[str], environ: Mapping[str, str], file: bytes) -> 
     try:
         config = _load(argv, environ, file)
     except ConfigError as error:
-        _check_words(error.problems)
+        check_words(error.problems)
         return
     assert config == _load(argv, environ, file)
     _check_config(config)
@@ -92,7 +92,7 @@ def kubeconfig(data: bytes) -> None:
     try:
         found = parse_kubeconfig(text, directory)
     except KubeconfigError as error:
-        _check_words(error.problems)
+        check_words(error.problems)
         return
     document: dict[str, Any] = yaml.safe_load(text)
     name = document["current-context"]
@@ -113,14 +113,14 @@ def exec_answer(data: bytes) -> None:
     try:
         answer = parse_answer(data, API_VERSIONS[0])
     except PluginError as error:
-        _check_words([str(error)])
+        check_words([str(error)])
         return
     assert answer.token or answer.certificate
     assert bool(answer.certificate) == bool(answer.key)
     assert answer.expires_at is None or math.isfinite(answer.expires_at)
 
 
-def _check_words(lines: list[str]) -> None:
+def check_words(lines: list[str]) -> None:
     assert lines
     for line in lines:
         assert line.strip()

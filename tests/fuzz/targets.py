@@ -13,7 +13,7 @@ from typing import Final
 
 from proxy.algorithms import ALGORITHMS
 from proxy.config.model import SETTINGS
-from tests.fuzz import heads, settings, tokens
+from tests.fuzz import expressions, heads, settings, tokens
 
 FOLDER: Final = Path(__file__).parent
 CORPUS: Final = FOLDER / "corpus"
@@ -50,6 +50,19 @@ KUBECONFIG: Final = (
     *("certificate-authority-data: ", "client-key: ", "interactiveMode: Never", "apiVersion: "),
     *("!!python/object:", "&a ", "*a", "<<: ", "2001-01-01", "!!int ", "!!binary ", "{", "[", "? "),
 )
+AUTHENTICATION: Final = (
+    *("apiVersion: apiserver.config.k8s.io/v1", "kind: AuthenticationConfiguration", "jwt:", "- "),
+    *("issuer:", "url: https://", "audiences:", "audienceMatchPolicy: MatchAny", "discoveryURL: "),
+    *("claimMappings:", "username:", "claim: ", "prefix: ", "expression: ", "groups:", "uid:"),
+    *("extra:", "key: a.example/b", "valueExpression: ", "claimValidationRules:", "message: "),
+    *("userValidationRules:", "anonymous:", "certificateAuthority: ", "&a ", "*a", "<<: ", "{"),
+)
+CEL: Final = (
+    *("claims.", "claims.?", ".orValue(", "has(", ".map(x, ", ".filter(x, ", ".all(x, ", "dyn("),
+    *(".split(", ".join(", ".matches(", ".find(", "format.", "ip(", "cidr(", "url(", "sets."),
+    *("optional.of(", "? ", " : ", " in ", "&&", "||", "string(", "int(", "timestamp(", "type("),
+    *("claims.g", "claims.o", "claims.n", "claims.s", "[?", "__dot__", "r'", "b'", "\\u0000"),
+)
 STATUS: Final = (
     *(
         '"kind":"ExecCredential"',
@@ -84,5 +97,7 @@ TARGETS: Final[dict[str, Target]] = {
         settings.config_words, [w for s in SETTINGS.values() for w in (f"{s.flag}=", s.variable)]
     ),
     "kubeconfig": Target(settings.kubeconfig, KUBECONFIG),
+    "authentication_config": Target(expressions.authentication_config, (*AUTHENTICATION, *CEL)),
+    "claims_expression": Target(expressions.claims_expression, CEL),
     "exec_answer": Target(settings.exec_answer, STATUS),
 }

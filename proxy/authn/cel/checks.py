@@ -66,6 +66,12 @@ def problems(source: str, checked: Any) -> list[str]:
     return [_complaint(source, places.get(node.id, 0), text) for node, text in found]
 
 
+def type_of(checked: Any) -> str:
+    """Return the type of an expression's value, as cel-go writes it."""
+    types = {entry.key: entry.value for entry in checked.type_map}
+    return _type_name(types.get(checked.expr.id))
+
+
 def _messages(root: ast.Node) -> Iterator[tuple[ast.Node, str]]:
     for node in ast.walk(root):
         name = node.struct_expr.message_name

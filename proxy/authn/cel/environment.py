@@ -122,7 +122,8 @@ class Environment:
             variable,
             checked,
             run.deserialize(ast.serialize(running)),
-            expression.return_type() == cel.Type.BOOL,
+            # Not the library's return_type(), which knows no map whose keys are of any type.
+            checks.type_of(checked) == "bool",
         )
 
 
