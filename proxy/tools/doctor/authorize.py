@@ -129,6 +129,11 @@ def sent_back(refusal: Refusal, client_id: str) -> Verdict:
 
 def no_token(answer: Answer, client_id: str, callback: str, *, has_secret: bool) -> Verdict:
     """Say why the token endpoint gave nothing for a good code."""
+    if answer.status == 200:  # what it is may be a token all the same, and is not shown
+        saw = f"{_endpoint(answer)} answers 200 without a JSON object"
+        return failed(
+            causes.LOGIN_FAILED, saw, "see what stands before the issuer's token endpoint"
+        )
     refusal = refusal_of(answer)
     saw = f"{_endpoint(answer)} answers {answer.status}: {refusal.words}"
     if (found := _PROTECTED.search(refusal.words)) is not None:

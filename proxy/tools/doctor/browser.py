@@ -29,9 +29,15 @@ async def examine(x: Examination) -> AsyncIterator[Verdict]:
     if not url:
         yield await _from_within(x)
         return
+    async for verdict in _address(x, url):
+        yield verdict
+
+
+async def _address(x: Examination, url: str, *, followed: bool = False) -> AsyncIterator[Verdict]:
     tls = _context(x)
     way = Way(
         "--headlamp-url",
+        url,
         "--headlamp-ca-file",
         tls,
         causes=causes.HEADLAMP_WAY,
@@ -49,6 +55,11 @@ async def examine(x: Examination) -> AsyncIterator[Verdict]:
     try:
         answer = await ask(x.session, f"{url}/config", tls=tls)
         clusters = headlamp.clusters_of(answer.json()) if answer.status == 200 else None
+        if not followed and (better := _with_tls(url, answer)) is not None:
+            yield noted(causes.HEADLAMP_REDIRECTS, f"{url} leads browsers to {better}")
+            async for verdict in _address(x, better, followed=True):
+                yield verdict
+            return
         if clusters is None:
             yield await _not_headlamp(x, url, answer, tls)
             return
@@ -58,7 +69,7 @@ async def examine(x: Examination) -> AsyncIterator[Verdict]:
         mend = "see what Headlamp's pod does: kubectl -n headlamp describe pod,svc,ingress"
         yield failed(causes.HEADLAMP_NO_ANSWER, str(error), mend)
         return
-    for verdict in _address(url, reached.addresses):
+    for verdict in _as_such(url, reached.addresses):
         yield verdict
     shown = f", certificate from {reached.peer.issuer}" if reached.peer else ""
     yield ok(f"Headlamp answers at {url}{shown}")
@@ -135,7 +146,18 @@ async def _is_headlamp(x: Examination, url: str, tls: ssl.SSLContext) -> bool:
     return answer.status == 200 and headlamp.clusters_of(answer.json()) is not None
 
 
-def _address(url: str, addresses: tuple[str, ...]) -> list[Verdict]:
+def _with_tls(url: str, answer: Answer) -> str | None:
+    """Return the address with https to which one with http leads, as is usual and well."""
+    if not 300 <= answer.status < 400 or urlsplit(url).scheme != "http":
+        return None
+    better = answer.location.partition("?")[0]
+    target = urlsplit(better)
+    if target.scheme != "https" or target.hostname != urlsplit(url).hostname:
+        return None
+    return better.removesuffix("/config") if target.path.endswith("/config") else None
+
+
+def _as_such(url: str, addresses: tuple[str, ...]) -> list[Verdict]:
     """Say what there is to say of a Headlamp's address as such."""
     verdicts = []
     parts = urlsplit(url)

@@ -19,6 +19,7 @@ from proxy.tools.doctor.answer import Answer
 from proxy.tools.doctor.ask import NoAnswer, ask
 from proxy.tools.doctor.authorize import judge
 from proxy.tools.doctor.examination import Examination, Provider
+from proxy.tools.doctor.token_endpoint import secret
 from proxy.tools.doctor.verdict import Status, Verdict, failed, skipped, unknown
 
 MADE_UP: Final = "https://headlamp.invalid/oidc-callback"
@@ -46,7 +47,9 @@ async def examine(x: Examination) -> AsyncIterator[Verdict]:
         yield await _asked(x, provider, client_id)
     if x.known.login is not None:
         yield x.known.login
-    elif x.known.token is None and x.asked.token is None:
+    elif x.asked.client_secret:
+        yield await secret(x, provider, client_id, callback_of(x) or MADE_UP)
+    elif x.asked.token is None:
         mend = "headlamp-auth-proxy doctor --login --client-secret-file=FILE  # a real login"
         yield unknown(causes.SECRET_NOT_CHECKED, "the secret shows only in a real login", mend)
     async for verdict in tokens.examine(x, 3):
@@ -74,14 +77,16 @@ def callback_of(x: Examination) -> str | None:
     asks = seen.asks if seen else None
     if seen and asks and not (seen.in_pod and urlsplit(asks.redirect_uri).hostname in LOOPBACK):
         return asks.redirect_uri
-    return f"{x.asked.headlamp_url}/oidc-callback" if x.asked.headlamp_url else None
+    url = seen.url if seen and not seen.in_pod else x.asked.headlamp_url
+    return f"{url}/oidc-callback" if url else None
 
 
 def _callback(x: Examination) -> list[Verdict]:
     """Say so if the callback that Headlamp names does not lead to the address that it has."""
-    seen, url = x.known.headlamp, x.asked.headlamp_url
-    if seen is None or seen.asks is None or not url:
+    seen = x.known.headlamp
+    if seen is None or seen.asks is None or seen.in_pod:
         return []
+    url = seen.url
     expected, named = f"{url}/oidc-callback", seen.asks.redirect_uri
     ours, theirs = urlsplit(expected), urlsplit(named)
     if (ours.scheme, ours.netloc, ours.path) == (theirs.scheme, theirs.netloc, theirs.path):

@@ -47,6 +47,8 @@ class Display:
         if self._out is None:
             return
         self._write(f"{finding.trust}. {finding.name}: {self._mark(finding.worst.status)}")
+        if finding.tried:
+            self._write(f"   tried: {'; '.join(finding.tried)}")
         for verdict in finding.verdicts:
             self._verdict(verdict)
 

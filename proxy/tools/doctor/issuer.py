@@ -72,6 +72,7 @@ def _way(plan: Plan, *, to_keys: bool = False) -> Way:
     flag = "--oidc-discovery-url" if settings.discovery_url else "--oidc-issuer-url"
     return Way(
         "jwks_uri" if to_keys else flag,
+        settings.discovery_url or settings.issuer,
         "--oidc-ca-file",
         client_context(ca.read() if ca else None),
         causes=causes.JWKS_WAY if to_keys else causes.ISSUER_WAY,
@@ -190,7 +191,7 @@ class _Issuer:
         if (unusable := discovery.keys_not_usable(keys, self._plan.rules)) is not None:
             yield unusable
         else:
-            yield ok(f"{len(keys.keys)} keys at {url}")
+            yield ok(f"the keys at {url} can be used: {_ids(keys)}")
         self._x.known.providers[-1].keys = keys
 
     async def _from_file(self) -> AsyncIterator[Verdict]:
@@ -206,7 +207,7 @@ class _Issuer:
         if (unusable := discovery.keys_not_usable(held, self._plan.rules)) is not None:
             yield unusable
             return
-        yield ok(f"{len(held.keys)} keys in {path}; nothing is fetched for them")
+        yield ok(f"the keys in {path} can be used, and none are fetched: {_ids(held)}")
         troubled = False
         async for verdict in self._published():
             troubled = troubled or verdict.status is Status.FAILED
@@ -237,6 +238,10 @@ class _Issuer:
         proxy = self._plan.settings.proxy
         http_proxy = proxy if proxy and proxy.startswith("http:") else None
         return await ask(self._session, url, proxy=http_proxy)
+
+
+def _ids(keys: KeySet) -> str:
+    return ", ".join(key.kid or "(without a name)" for key in keys.keys)
 
 
 def _nearby(issuer: str) -> Iterator[str]:

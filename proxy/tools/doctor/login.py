@@ -19,17 +19,16 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from authlib.oauth2.auth import ClientAuth
-from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from proxy.authn.fetch import Fetcher, FetchError
+from proxy.authn.fetch import FetchError
 from proxy.tools.doctor import browser, causes, issuer
-from proxy.tools.doctor.answer import Answer
-from proxy.tools.doctor.ask import NoAnswer, ask
+from proxy.tools.doctor.ask import NoAnswer
 from proxy.tools.doctor.authorize import Refusal, no_token, refusal_of, returned, sent_back
 from proxy.tools.doctor.client import answer_of, callback_of, client_of, provider_of
 from proxy.tools.doctor.examination import Examination, Provider
+from proxy.tools.doctor.token_endpoint import redeem
 from proxy.tools.doctor.verdict import Status, Verdict, failed, ok, unknown
 
 CALLBACK: Final = "http://localhost:8000"  # kubelogin's, so it is often registered already
@@ -135,7 +134,7 @@ def _flow(x: Examination, provider: Provider, callback: str) -> _Flow:
 
 async def _redeemed(x: Examination, flow: _Flow, code: str) -> Verdict:
     endpoint = str(flow.provider.metadata["token_endpoint"])
-    answer = await _token_answer(x, flow, endpoint, code)
+    answer = await redeem(x, flow.provider, flow.client_id, flow.callback, code, flow.verifier)
     document = answer.json()
     if answer.status != 200 or not isinstance(document, dict):
         has_secret = bool(x.asked.client_secret)
@@ -147,32 +146,6 @@ async def _redeemed(x: Examination, flow: _Flow, code: str) -> Verdict:
         return failed(causes.NO_ID_TOKEN, saw, mend)
     x.known.token = token.encode()
     return ok(f"a real login went well: client {flow.client_id}, its secret, {flow.callback}")
-
-
-async def _token_answer(x: Examination, flow: _Flow, endpoint: str, code: str) -> Answer:
-    """Redeem a code with the secret in the header or the form, as the issuer has it."""
-    methods = flow.provider.metadata.get("token_endpoint_auth_methods_supported")
-    method = "client_secret_basic"
-    if isinstance(methods, list) and method not in methods:
-        method = "client_secret_post"
-    body = prepare_token_request(
-        "authorization_code",
-        code=code,
-        redirect_uri=flow.callback,
-        code_verifier=flow.verifier,
-    )
-    auth = ClientAuth(
-        flow.client_id, x.asked.client_secret, method if x.asked.client_secret else "none"
-    )
-    headers = {
-        "Accept": "application/json",
-        "Content-Type": "application/x-www-form-urlencoded",
-    }
-    url, headers, body = auth.prepare("POST", endpoint, headers, body)
-    settings = flow.provider.plan.settings
-    http_proxy = settings.proxy if settings.proxy and settings.proxy.startswith("http:") else None
-    async with Fetcher(settings.ca, settings.proxy).session() as session:
-        return await ask(session, url, method="POST", body=body, headers=headers, proxy=http_proxy)
 
 
 async def _by_a_person(flow: _Flow, scopes: tuple[str, ...], show: Show) -> dict[str, str] | None:

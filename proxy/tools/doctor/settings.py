@@ -7,6 +7,7 @@ account, no certificate to serve with. What is not there is then not examined, a
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ from proxy.config.values import duration_between
 from proxy.files import explain
 from proxy.tools.deploy.arguments import Arguments, Own, take_apart
 from proxy.tools.doctor.examination import Asked
+from proxy.tools.doctor.running import arguments_of_running
 
 MAX_INPUT: Final = 1 << 20  # bytes
-_SERVING: Final = {"trust-dir", "cert-dir", "tls-cert-file", "tls-private-key-file", "plaintext"}
+_ISSUER: Final = re.compile("--(oidc-issuer-url|authentication-config|config)(=|$)")
+# As proxy.config words them.
+_NOWHERE, _NO_CERTIFICATE = "not in a cluster", "no certificate to serve with"
 
 OWN: Final = (
     Own("--headlamp-url", "URL", "Headlamp's address, as it is typed into a browser"),
@@ -48,14 +52,25 @@ class UsageError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One command line, understood. ``refused`` is what ``serve`` would say of the settings."""
+class _Settings:
+    """What the settings of ``serve`` come to; ``refused`` is what it would say of them.
+
+    ``usable`` says that there is a configuration all the same: only what it points to is wrong.
+    """
 
     config: Config
+    refused: tuple[str, ...] = ()
+    usable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One command line, understood."""
+
+    settings: _Settings
     asked: Asked
     seconds: float
     output: str
-    refused: tuple[str, ...] = ()
 
 
 def output_of(arguments: Sequence[str]) -> str:
@@ -74,8 +89,7 @@ def understood(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
     asked = _asked(arguments, problems)
     if problems:
         raise UsageError(*problems)
-    config, refused = _settings(arguments.serve, environ)
-    return Request(config, asked, seconds, output, refused)
+    return Request(_settings(arguments.serve, environ), asked, seconds, output)
 
 
 def _long(argv: Sequence[str]) -> list[str]:
@@ -85,31 +99,56 @@ def _long(argv: Sequence[str]) -> list[str]:
     ]
 
 
-def _settings(given: Sequence[str], environ: Mapping[str, str]) -> tuple[Config, tuple[str, ...]]:
-    """Return the configuration of ``serve``, and what is wrong with it."""
+def _settings(given: Sequence[str], environ: Mapping[str, str]) -> _Settings:
+    """Return the configuration of ``serve``, and what is wrong with it.
+
+    Nothing to serve with is no fault here, nor is not to know of an API server. Where the settings
+    are right and what they point to is not, there is a configuration as well.
+    """
+    if environ.get("KUBERNETES_SERVICE_HOST") and not any(_ISSUER.match(word) for word in given):
+        given = [*arguments_of_running(), *given]
+    as_given = _load(given, environ)
+    with_a_way_to_serve = [*given, "--plaintext"]
+    for settings in (as_given, _load(with_a_way_to_serve, environ)):
+        if not settings.refused:
+            return settings
+        if all(_NOWHERE in problem or _NO_CERTIFICATE in problem for problem in settings.refused):
+            return _load(given, environ, authentication_only=True)
+    for words in (given, with_a_way_to_serve):
+        settings = _load(words, environ, elsewhere=True)
+        if not settings.refused:
+            return _Settings(settings.config, _own(as_given.refused), usable=True)
+    return _Settings(Config(), _own(as_given.refused))
+
+
+def _own(problems: Sequence[str]) -> tuple[str, ...]:
+    """Return what is wrong with the settings themselves, and not with what is not given."""
+    own = [p for p in problems if _NOWHERE not in p and _NO_CERTIFICATE not in p]
+    return tuple(own or problems)
+
+
+def _load(
+    given: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    authentication_only: bool = False,
+    elsewhere: bool = False,
+) -> _Settings:
     from proxy.credentials.kubeconfig import problems_of
     from proxy.plans import problems_of_file
 
-    sources = {word.partition("=")[0].removeprefix("--") for word in given}
-    prefix = "HEADLAMP_AUTH_PROXY_"
-    sources |= {
-        k.removeprefix(prefix).lower().replace("_", "-") for k in environ if k.startswith(prefix)
-    }
-    at_cluster = bool(sources & {"upstream", "kubeconfig", "config"}) or bool(
-        environ.get("KUBERNETES_SERVICE_HOST")
-    )
-    stand_in = [] if sources & (_SERVING | {"config"}) else ["--plaintext"]
     try:
         config = load(
-            [*given, *stand_in],
+            given,
             environ,
             check_kubeconfig=problems_of,
             check_authentication=problems_of_file,
-            authentication_only=not at_cluster,
+            authentication_only=authentication_only,
+            elsewhere=elsewhere,
         )
     except ConfigError as error:
-        return Config(), tuple(error.problems)
-    return config, ()
+        return _Settings(Config(), tuple(error.problems))
+    return _Settings(config)
 
 
 def _asked(arguments: Arguments, problems: list[str]) -> Asked:

@@ -18,11 +18,12 @@ SOON: Final = 3 * 86400  # seconds; certificates of ts.net and Let's Encrypt are
 
 
 class Way:
-    """How one address is reached; ``flag`` is the setting that says where it is."""
+    """How one address is reached; ``flag`` is the setting that says where it is, with ``given``."""
 
     def __init__(
         self,
         flag: str,
+        given: str,
         ca_flag: str,
         tls: ssl.SSLContext,
         *,
@@ -30,7 +31,7 @@ class Way:
         proxy: str | None = None,
         has_ca_file: bool = False,
     ) -> None:
-        self.flag, self.ca_flag = flag, ca_flag
+        self.flag, self._given, self.ca_flag = flag, given, ca_flag
         self.tls, self.proxy, self.has_ca_file = tls, proxy, has_ca_file
         self._causes = causes
 
@@ -61,9 +62,12 @@ class Way:
             case Kind.NAME if on_tailnet(host or ""):
                 return f"join the tailnet on this machine (tailscale up), for {host} is in it"
             case Kind.NAME:
-                return f"correct the name in {self.flag}={url}, or make DNS know {host} here"
+                return (
+                    f"correct the name in {self.flag}={self._given}, or make DNS know {host} here"
+                )
             case Kind.REFUSED:
-                return f"start what serves {host}:{port}, or correct the port in {self.flag}={url}"
+                given = f"{self.flag}={self._given}"
+                return f"start what serves {host}:{port}, or correct the port in {given}"
             case Kind.SILENT:
                 return f"let traffic from here to {host}:{port} pass (firewall, NetworkPolicy)"
             case Kind.CLOSED if on_tailnet(host or "", trouble.addresses):
