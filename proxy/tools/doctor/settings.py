@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from proxy.tools.doctor.examination import Asked
 from proxy.tools.doctor.running import arguments_of_running
 
 MAX_INPUT: Final = 1 << 20  # bytes
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _ISSUER: Final = re.compile("--(oidc-issuer-url|authentication-config|config)(=|$)")
 # As proxy.config words them.
 _NOWHERE, _NO_CERTIFICATE = "not in a cluster", "no certificate to serve with"
@@ -159,6 +161,13 @@ def _asked(arguments: Arguments, problems: list[str]) -> Asked:
     secret = _read(arguments, "--client-secret-file", problems)
     token = _read(arguments, "--token-file", problems)
     ca, admin = (arguments.one(f, "") for f in ("--headlamp-ca-file", "--admin-kubeconfig"))
+    _check_ca(ca, problems)
+    callback = arguments.one("--login-callback", "")
+    if callback and (urlsplit(callback).scheme, urlsplit(callback).hostname in _LOOPBACK) != (
+        "http",
+        True,
+    ):
+        problems.append(f"--login-callback {callback!a}: is not here; write http://localhost:8000")
     user, groups = arguments.one("--user", ""), tuple(arguments.own.get("--group", ()))
     if groups and not user:
         problems.append("--group: needs --user as well")
@@ -173,9 +182,20 @@ def _asked(arguments: Arguments, problems: list[str]) -> Asked:
         groups=groups,
         admin_kubeconfig=Path(admin) if admin else None,
         login="--login" in arguments.own,
-        login_callback=arguments.one("--login-callback", ""),
+        login_callback=callback,
         client_secret=(secret or b"").decode("utf-8", "replace").strip(),
     )
+
+
+def _check_ca(name: str, problems: list[str]) -> None:
+    if not name:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(name)
+    except ssl.SSLError:
+        problems.append(f"--headlamp-ca-file {name!a}: holds no certificate in PEM")
+    except OSError as error:
+        problems.append(f"--headlamp-ca-file {name!a}: cannot be read: {explain(error)}")
 
 
 def _seconds(text: str, problems: list[str]) -> float:

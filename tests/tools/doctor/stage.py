@@ -146,7 +146,7 @@ def headlamp_app(stage: Stage) -> web.Application:
 
 def issuer_app(stage: Stage) -> web.Application:
     app = stage.issuer.app()
-    app.middlewares.insert(0, stage.at.overriding)
+    app.middlewares.append(stage.at.overriding)
 
     async def document(request: web.Request) -> web.Response:
         answer = await stage.issuer._discovery(request)
