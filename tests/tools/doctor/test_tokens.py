@@ -1,3 +1,5 @@
+# ruff: noqa: E501 (a row is one line)
+
 """A token that is given: each reason to refuse it is named in the trust that it belongs to."""
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ Change = Callable[[Stage], str]
 @pytest.mark.parametrize(
     ("make", "trust", "cause", "mend"),
     [
-        (lambda s: "9b1e4c7a5d2f8031", 2, "token_malformed", "-oidc-use-access-token=false"),
+        (lambda _: "9b1e4c7a5d2f8031", 2, "token_malformed", "-oidc-use-access-token=false"),
         (lambda s: token(s, iss="https://other.example.com"), 2, "issuer_unknown", "--oidc-issuer-url=https://other.example.com"),
         (lambda s: token(s, aud="another"), 3, "audience_mismatch", "--oidc-client-id=another"),
         (lambda s: token(s, aud=["another", "api"]), 3, "audience_mismatch", "--oidc-client-id=another"),
