@@ -17,7 +17,8 @@ import aiohttp
 from proxy.tools.deploy.arguments import usage
 from proxy.tools.doctor.causes import DEPENDS_ON_FAILED, SETTINGS_REFUSED, TRUSTS
 from proxy.tools.doctor.display import Display
-from proxy.tools.doctor.examination import Examination
+from proxy.tools.doctor.examination import Examination, Known
+from proxy.tools.doctor.login import login_first
 from proxy.tools.doctor.settings import OWN, Request, UsageError, output_of, understood
 from proxy.tools.doctor.trusts import EVERY_TRUST
 from proxy.tools.doctor.verdict import Finding, Status, failed, skipped
@@ -30,7 +31,7 @@ DETAILS: Final = f"""\
 Examines the five trusts that a login rests on, in order, and says of each what was tried, what
 was seen and, where it fails, the one change that mends it.
 
-    kubectl exec deploy/headlamp -c headlamp-auth-proxy -- headlamp-auth-proxy doctor
+    kubectl exec deploy/headlamp -c auth-proxy -- headlamp-auth-proxy doctor
     headlamp-auth-proxy doctor --headlamp-url=https://headlamp.example.com \\
         --oidc-issuer-url=https://idp.tail1234.ts.net --oidc-client-id=4f1c... \\
         --kubeconfig=$HOME/.kube/config
@@ -72,7 +73,10 @@ async def _examined(request: Request, display: Display) -> list[Finding]:
         trust_env=False,
         headers={"User-Agent": "headlamp-auth-proxy doctor"},
     ) as session:
-        examination = Examination(request.config, request.asked, session, say=lambda _what: None)
+        known = Known(request.asked)
+        examination = Examination(request.config, request.asked, session, lambda _what: None, known)
+        if request.asked.login:
+            await login_first(examination, request.seconds, display.show)
         return await walk(EVERY_TRUST, examination, display, request.seconds)
 
 

@@ -28,6 +28,7 @@ OWN: Final = (
     Own("--headlamp-scopes", "SCOPES", "the scopes that Headlamp asks for (default: asks it)"),
     Own("--headlamp-ca-file", "FILE", "what browsers trust besides the system's roots"),
     Own("--login", "", "sign in for real, in a browser, and examine the token"),
+    Own("--login-callback", "URL", "where to come back to (default: Headlamp's own, or loopback)"),
     Own("--client-secret-file", "FILE|-", "Headlamp's client secret, for --login"),
     Own("--token-file", "FILE|-", "a token to examine in place of a login; - is standard input"),
     Own("--user", "NAME", "whose rights to look at, without a token; prefix included"),
@@ -133,6 +134,7 @@ def _asked(arguments: Arguments, problems: list[str]) -> Asked:
         groups=groups,
         admin_kubeconfig=Path(admin) if admin else None,
         login="--login" in arguments.own,
+        login_callback=arguments.one("--login-callback", ""),
         client_secret=(secret or b"").decode("utf-8", "replace").strip(),
     )
 

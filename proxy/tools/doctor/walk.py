@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.tools.doctor.causes import DEPENDS_ON_FAILED, EXAMINATION_FAILED, OUT_OF_TIME, TRUSTS
+from proxy.tools.doctor.causes import (
+    DEPENDS_ON_FAILED,
+    EXAMINATION_FAILED,
+    NOT_ASKED,
+    OUT_OF_TIME,
+    TRUSTS,
+)
 from proxy.tools.doctor.examination import Examination, Examiner
 from proxy.tools.doctor.verdict import Finding, Status, Verdict, skipped, unknown
 
@@ -76,7 +82,8 @@ async def _examined(
             saw = f"{_at(tried)}: {type(error).__name__}: {error}"
             mend = "report it with this line; the other trusts are examined all the same"
             verdicts.append(unknown(EXAMINATION_FAILED, saw, mend))
-    return Finding(trust.id, trust.name, verdicts, tried)
+    nothing = unknown(NOT_ASKED, "nothing was given to examine it by")
+    return Finding(trust.id, trust.name, verdicts or [nothing], tried)
 
 
 def _at(tried: Sequence[str]) -> str:
