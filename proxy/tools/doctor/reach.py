@@ -160,5 +160,5 @@ async def _unverified(
 def _peer(writer: asyncio.StreamWriter) -> tuple[Peer | None, int]:
     connection = writer.get_extra_info("ssl_object")
     der = connection.getpeercert(binary_form=True)
-    chain: list[object] = connection._sslobj.get_unverified_chain() or []  # public from 3.13 on
+    chain: list[object] = connection._sslobj.get_unverified_chain() or []  # noqa: SLF001 (public from 3.13 on)
     return (read_peer(der) if der else None), max(len(chain), 1)
