@@ -128,6 +128,9 @@ JWKS_INVALID = _cause(2, "jwks_invalid", "What is there is not a set of keys tha
 JWKS_FILE_STALE = _cause(
     2, "jwks_file_stale", "`--oidc-jwks-file` does not hold the keys that the issuer signs with."
 )
+JWKS_NOT_COMPARED = _cause(
+    2, "jwks_not_compared", "Whether `--oidc-jwks-file` is up to date cannot be told from here."
+)
 SIGNING_ALGS_MISMATCH = _cause(
     2, "signing_algs_mismatch", "The issuer signs with no algorithm that is accepted."
 )

@@ -26,7 +26,7 @@ from proxy.tools.doctor.examination import Examination, Provider
 from proxy.tools.doctor.headlamp_issuer import headlamp_and_issuer
 from proxy.tools.doctor.scopes import claims_and_scopes
 from proxy.tools.doctor.trouble import Trouble
-from proxy.tools.doctor.verdict import Status, Verdict, failed, ok, unknown
+from proxy.tools.doctor.verdict import Status, Verdict, failed, noted, ok
 from proxy.tools.doctor.ways import Way, ends_soon
 
 
@@ -214,8 +214,8 @@ class _Issuer:
                 yield verdict
         providers = [p for p in self._x.known.providers if p.plan is self._plan and p.keys]
         if troubled or not providers:
-            saw = "the issuer is not reached from here, so its keys cannot be compared"
-            yield unknown(causes.ISSUER_BEHIND_TAILNET, saw)
+            saw = f"{self._url} is not read from here, so its keys cannot be compared with the file"
+            yield noted(causes.JWKS_NOT_COMPARED, saw)
             return
         published = providers[0].keys
         assert published is not None

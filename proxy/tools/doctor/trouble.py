@@ -78,8 +78,8 @@ def read_peer(der: bytes) -> Peer:
     """Return what a certificate says. Raises ValueError."""
     certificate = x509.load_der_x509_certificate(der)
     return Peer(
-        subject=_common_name(certificate.subject),
-        issuer=_common_name(certificate.issuer),
+        subject=_shown(certificate.subject),
+        issuer=_shown(certificate.issuer),
         names=_names(certificate),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
@@ -126,10 +126,18 @@ def described(kind: Kind, peer: Peer, host: str, now: float) -> str:
             return f"its certificate is from {peer.issuer}, which is not trusted here"
 
 
-def _common_name(name: x509.Name) -> str:
-    for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME, NameOID.ORGANIZATION_NAME):
-        if found := name.get_attributes_for_oid(oid):
-            return str(found[0].value)
+def _shown(name: x509.Name) -> str:
+    """Return what people know somebody by: R11 (Let's Encrypt)."""
+    found = [
+        str(name.get_attributes_for_oid(oid)[0].value)
+        for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)
+        if name.get_attributes_for_oid(oid)
+    ]
+    match found:
+        case [common, organisation]:
+            return f"{common} ({organisation})"
+        case [one]:
+            return one
     return name.rfc4514_string() or "somebody without a name"
 
 

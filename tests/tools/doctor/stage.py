@@ -71,6 +71,7 @@ class Stage:
     asks: dict[str, str] = field(default_factory=dict)  # changes of what Headlamp asks
     discovery: dict[str, Any] = field(default_factory=dict)  # changes of the issuer's document
     flags: dict[str, str | None] = field(default_factory=dict)  # changes of the command line
+    registered: tuple[str, ...] | None = None  # the client's callbacks, where not the right ones
 
     @property
     def ca_file(self) -> Path:
@@ -171,7 +172,8 @@ def served(run: Run, app: web.Application, site: Site) -> Iterator[None]:
 def whole(stage: Stage) -> Iterator[None]:
     """Serve both as they are now."""
     stage.issuer.url = stage.at.url
-    callbacks = (f"{stage.headlamp.url}/oidc-callback", LOGIN_CALLBACK)
+    usual = (f"{stage.headlamp.url}/oidc-callback", LOGIN_CALLBACK)
+    callbacks = usual if stage.registered is None else stage.registered
     stage.issuer.client = stage.issuer._sessions._client = Client(CLIENT_ID, SECRET, callbacks)  # noqa: SLF001
     with contextlib.ExitStack() as stack:
         for app, site in (
@@ -193,10 +195,10 @@ def resolver(names: Mapping[str, str]) -> Callable[..., Any]:
     real = socket.getaddrinfo
 
     def look_up(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
-        name = host.decode() if isinstance(host, bytes) else host
+        name = (host.decode() if isinstance(host, bytes) else host or "localhost").lower()
         if name in names:
             return real(names[name], port, *args, **kwargs)
-        if name in {None, "localhost"} or name.replace(".", "").isdigit() or ":" in name:
+        if name == "localhost" or name.replace(".", "").isdigit() or ":" in name:
             return real(host, port, *args, **kwargs)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
