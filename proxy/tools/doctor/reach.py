@@ -33,10 +33,16 @@ _HTTP_ANSWER: Final = (
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def reach(url: str, context: ssl.SSLContext, proxy: str | None = None) -> Reached:
-    """Go to ``url``, through ``proxy`` (http:// or socks5h://) if there is one. Raises Trouble."""
+async def reach(
+    url: str, context: ssl.SSLContext, proxy: str | None = None, server_name: str = ""
+) -> Reached:
+    """Go to ``url``, through ``proxy`` (http:// or socks5h://) if there is one. Raises Trouble.
+
+    ``server_name`` stands where the certificate is for another name than the URL's.
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
+    expected = server_name or host
     port = parts.port or (443 if parts.scheme == "https" else 80)
     addresses = () if proxy else await _addresses(host, port)
     async with _connected(host, port, addresses, proxy) as (_, writer):
@@ -44,7 +50,7 @@ async def reach(url: str, context: ssl.SSLContext, proxy: str | None = None) -> 
             return Reached(addresses)
         try:
             async with asyncio.timeout(STEP):
-                await writer.start_tls(context, server_hostname=host)
+                await writer.start_tls(context, server_hostname=expected)
         except ssl.SSLCertVerificationError as error:
             refusal = error
         except (OSError, EOFError) as error:
@@ -55,7 +61,7 @@ async def reach(url: str, context: ssl.SSLContext, proxy: str | None = None) -> 
     code, message = refusal.verify_code, refusal.verify_message
     now = time.time()
     kind = refused_certificate(code, message, peer, sent, now)
-    saw = f"{host}:{port}: {described(kind, peer, host, now)}"
+    saw = f"{host}:{port}: {described(kind, peer, expected, now)}"
     raise Trouble(kind, saw, addresses, peer) from refusal
 
 

@@ -14,7 +14,7 @@ from proxy.authn import jws
 from proxy.errors import ProxyError
 from proxy.tools.doctor import causes
 from proxy.tools.doctor.examination import Examination
-from proxy.tools.doctor.mends import mend_of_token
+from proxy.tools.doctor.token_mends import mend_of_token
 from proxy.tools.doctor.tsidp import grant_for_groups, is_tsidp
 from proxy.tools.doctor.verdict import Verdict, failed, noted, ok
 from proxy.tools.explain.account import Refused, account
