@@ -149,7 +149,7 @@ def issuer_app(stage: Stage) -> web.Application:
     app.middlewares.insert(0, stage.at.overriding)
 
     async def document(request: web.Request) -> web.Response:
-        answer = await stage.issuer._discovery(request)  # noqa: SLF001 (its own, then changed)
+        answer = await stage.issuer._discovery(request)
         members = json.loads(answer.body) | stage.discovery  # type: ignore[arg-type]
         return web.json_response(members)
 
@@ -174,7 +174,7 @@ def whole(stage: Stage) -> Iterator[None]:
     stage.issuer.url = stage.at.url
     usual = (f"{stage.headlamp.url}/oidc-callback", LOGIN_CALLBACK)
     callbacks = usual if stage.registered is None else stage.registered
-    stage.issuer.client = stage.issuer._sessions._client = Client(CLIENT_ID, SECRET, callbacks)  # noqa: SLF001
+    stage.issuer.client = stage.issuer._sessions._client = Client(CLIENT_ID, SECRET, callbacks)
     with contextlib.ExitStack() as stack:
         for app, site in (
             (issuer_app(stage), stage.at),

@@ -4,6 +4,8 @@ A row changes the stage before it is served. What is not changed is as it should
 before the broken one must say so.
 """
 
+# ruff: noqa: E501 (a row is one line)
+
 from __future__ import annotations
 
 import contextlib
@@ -18,7 +20,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.issuer import ec_key, jwks_document, rsa_key
+from tests.issuer import ec_key, jwks_document
 from tests.process import free_port
 from tests.tools.doctor import certificates
 from tests.tools.doctor.stage import CLIENT_ID, Doctor, Handler, Stage, whole
@@ -169,7 +171,7 @@ def clock(ahead: float) -> Break:
         issuer = stage.issuer
 
         async def document(request: web.Request) -> web.Response:
-            answer = await issuer._discovery(request)  # noqa: SLF001 (its own, at another time)
+            answer = await issuer._discovery(request)
             answer.headers["Date"] = formatdate(time.time() + ahead, usegmt=True)
             return answer
 
