@@ -18,6 +18,7 @@ import pytest
 
 from proxy.cli import main
 from proxy.reviews.privileges import CANARY
+from proxy.tools.deploy.rbac import NAME
 from tests.issuer import CLIENT_ID, jwks_document, rsa_key, tsidp_claims
 from tests.process import free_port
 from tests.real.cluster import Cluster
@@ -158,6 +159,8 @@ class Scene:
         return found
 
     def paste(self, mend: str) -> None:
+        """Paste a mend as it stands, but for the role's name: others of this cluster have it too."""
+        mend = mend.replace(NAME, f"{self.name}-mended")
         env = os.environ | {"KUBECONFIG": str(self.cluster.admin_kubeconfig)}
         run = subprocess.run(
             ["bash", "-ec", mend], env=env, cwd=self.folder, capture_output=True, text=True

@@ -317,7 +317,9 @@ async def _not_known(
 ) -> Verdict:
     """Say why the API server does not tell who we are."""
     if refusal.status == 401:
-        token, origin = OwnToken(), "the kubeconfig's credential"
+        token, origin = OwnToken(), ""
+        if way.plugin is not None:
+            origin = f"the answer of {way.plugin.command}"
         if way.token is not None:
             token, origin = own_token.parsed(way.token.read().strip()), way.token.origin
         return own_token.rejected(token, origin, _issuers(x), await _told_to_admin(x, way))

@@ -28,6 +28,7 @@ from proxy.userinfo import CREDENTIAL_ID, UserInfo
 _BECOME: Final = "impersonate:user-info"
 _SHOWN: Final = 6
 _OF_KUBERNETES: Final = frozenset({"cluster-admin", "admin", "edit", "view"})
+_NEVER_ASSERTED: Final = frozenset({"serviceaccounts", "nodes", "*"})
 _ADMINISTRATORS: Final = NEVER_ALLOWED
 
 
@@ -117,9 +118,6 @@ def _reserved(account: Account, config: Config) -> Iterator[Said]:
         return
     allowed = {*config.allow_reserved_group, config.authenticated_group}
 
-    def is_reserved(rule: Rule) -> bool:
-        return bool(_reserved_names(rule, config.reserved_prefix, allowed))
-
     found = [
         name
         for rule in account.rules
@@ -127,7 +125,7 @@ def _reserved(account: Account, config: Config) -> Iterator[Said]:
     ]
     if not found:
         return
-    mend = _taken_away(account, is_reserved) or _to_look_for(account)
+    mend = _narrowed(account, config.reserved_prefix, allowed) or _to_look_for(account)
     yield failed(
         causes.ACCOUNT_IMPERSONATES_RESERVED,
         f"{account.words} may impersonate what the proxy never asserts: {_few(found)}",
@@ -138,10 +136,53 @@ def _reserved(account: Account, config: Config) -> Iterator[Said]:
 def _reserved_names(rule: Rule, prefixes: tuple[str, ...], allowed: set[str]) -> list[str]:
     if not any(is_impersonation(v) and not v.startswith("impersonate-on:") for v in rule.verbs):
         return []
-    found = [r for r in rule.resources if r in {"serviceaccounts", "nodes", "*"}]
+    found = [r for r in rule.resources if r in _NEVER_ASSERTED]
     if {"users", "groups"} & set(rule.resources):
         found += [n for n in rule.names if n.startswith(prefixes) and n not in allowed]
     return found
+
+
+def _narrowed(account: Account, prefixes: tuple[str, ...], allowed: set[str]) -> str:
+    """Return the commands that take reserved names out of the roles, and leave the others."""
+    if account.bindings is None:
+        return ""
+    commands: dict[str, None] = {}
+    for bound in account.bindings.naming(account.user):
+        binding = bound.binding
+        rules = account.bindings.rules_of(binding) or ()
+        changes = _without_reserved(rules, prefixes, allowed)
+        if not changes or binding.built_in:
+            continue
+        kind, namespace, name = binding.role
+        if _is_shared(account.bindings, binding):
+            mine = [n for n, s in enumerate(binding.subjects) if s.applies_to(account.user)]
+            commands[mends.unbound(binding, mine)] = None
+        else:
+            commands[mends.patched(kind, name, namespace, changes)] = None
+    return "\n".join(commands)
+
+
+def _without_reserved(
+    rules: Sequence[Rule], prefixes: tuple[str, ...], allowed: set[str]
+) -> list[Object]:
+    """Return the changes to a role's rules; what is removed goes last, and from the end."""
+    replaced: list[Object] = []
+    removed: list[Object] = []
+    for position, rule in enumerate(rules):
+        if not (reserved := _reserved_names(rule, prefixes, allowed)):
+            continue
+        path = f"/rules/{position}"
+        names = [name for name in rule.names if name not in reserved]
+        resources = [r for r in rule.resources if r not in _NEVER_ASSERTED]
+        if "*" in rule.resources:
+            resources = ["users", "groups"]
+        if not resources or (rule.names and not names):
+            removed.insert(0, {"op": "remove", "path": path})
+            continue
+        replaced.append({"op": "replace", "path": f"{path}/resources", "value": resources})
+        if rule.names:
+            replaced.append({"op": "replace", "path": f"{path}/resourceNames", "value": names})
+    return [*replaced, *removed]
 
 
 def _anybody(account: Account) -> Iterator[Said]:
@@ -209,13 +250,14 @@ def _missing(account: Account, config: Config) -> Iterator[Said]:
         yield _not_impersonated(account, config, needs)
     elif account.constrained and account.refusal:
         yield _constrained_refused(account, config)
-    settings = {flag: question for question, flag in account.missing.items() if flag}
+    settings = [(question, flag) for question, flag in account.missing.items() if flag]
     if settings:
-        lacks = [f"{question} (for {flag})" for flag, question in settings.items()]
+        lacks = [f"{question} (for {flag})" for question, flag in settings]
+        switched = " and ".join(dict.fromkeys(flag for _, flag in settings))
         yield failed(
             causes.SETTING_FORBIDDEN,
             f"{account.words} may not {_few(lacks)}",
-            mends.reconciled(_manifests(account, config), f"or remove {' and '.join(settings)}"),
+            mends.reconciled(_manifests(account, config), f"or remove {switched}"),
         )
 
 
@@ -252,11 +294,11 @@ def _missed(account: Account, own_group: str) -> tuple[causes.Cause, str, str] |
             return causes.ACCOUNT_BOUND_IN_NAMESPACE, words, mend
     if any(_impersonates(bindings, binding) for binding in mine):
         return None
-    return _of_another(bindings, subject, own_group)
+    return _of_another(bindings, subject, own_group, account.asserted.username)
 
 
 def _of_another(
-    bindings: Bindings, subject: Subject, own_group: str
+    bindings: Bindings, subject: Subject, own_group: str, asserted: str
 ) -> tuple[causes.Cause, str, str] | None:
     """Say which other account has rights that were meant for this one; it may keep them."""
     meant = {
@@ -264,18 +306,28 @@ def _of_another(
         for key, rules in bindings.roles.items()
         if key[0] == "ClusterRole" and _names_group(rules, own_group)
     }
-    for bound in bindings.every():
-        binding = bound.binding
-        alike = subject.name == bound.subject.name or subject.namespace == bound.subject.namespace
-        if binding.role in meant and not binding.namespace and alike:
-            words = f"{binding} gives such rights to {bound.subject} instead"
-            return causes.ACCOUNT_NOT_BOUND, words, mends.added(binding, subject)
-    bound_roles = {binding.role for binding in bindings.bindings if not binding.namespace}
-    for key in meant:
-        if key not in bound_roles:
-            words = f"ClusterRole {key[2]} has such rights, and nothing binds it"
-            return causes.ACCOUNT_NOT_BOUND, words, mends.bound(key[2], subject)
+    candidates = [
+        b for b in bindings.every() if b.binding.role in meant and not b.binding.namespace
+    ]
+    for alike in (
+        lambda other: other.namespace == subject.namespace,
+        lambda other: other.name == subject.name,
+    ):
+        for bound in candidates:
+            if alike(bound.subject):
+                words = f"{bound.binding} gives such rights to {bound.subject} instead"
+                return causes.ACCOUNT_NOT_BOUND, words, mends.added(bound.binding, subject)
+        bound_roles = {binding.role for binding in bindings.bindings if not binding.namespace}
+        unbound = [key for key in meant if key not in bound_roles]
+        unbound.sort(key=lambda key: not _names_user(meant[key], asserted))
+        if unbound:
+            words = f"ClusterRole {unbound[0][2]} has such rights, and nothing binds it"
+            return causes.ACCOUNT_NOT_BOUND, words, mends.bound(unbound[0][2], subject)
     return None
+
+
+def _names_user(rules: Sequence[Rule], user: str) -> bool:
+    return any("users" in rule.resources and user in rule.names for rule in rules)
 
 
 def _names_group(rules: Sequence[Rule], group: str) -> bool:

@@ -93,8 +93,18 @@ def expired(token: OwnToken, origin: str, now: float) -> Verdict | None:
 def rejected(
     token: OwnToken, origin: str, users_issuers: Collection[str], said: str = ""
 ) -> Verdict:
-    """Say why the API server probably answers 401; ``said`` is what it told an administrator."""
+    """Say why the API server probably answers 401; ``said`` is what it told an administrator.
+
+    ``origin`` is empty if it is no token that is rejected.
+    """
     mend = renewed_token(origin, token.account)
+    if not origin:
+        return failed(
+            CREDENTIAL_REJECTED,
+            "the API server answers 401 to the client certificate of the kubeconfig",
+            "put a client certificate into it that is signed by the CA which the API server knows "
+            "clients by (its --client-ca-file), or a token",
+        )
     words = f"; to an administrator it says: {said}" if said else ""
     if token.issuer and token.issuer in users_issuers:
         return failed(
@@ -131,8 +141,8 @@ def _for_api_server(token: OwnToken) -> bool:
 
 def _without_audience(mend: str) -> str:
     return (
-        "leave `audience` out of the projected serviceAccountToken (or out of kubectl create "
-        f"token). For a token that is not projected:\n{mend}"
+        "# leave audience out of the projected serviceAccountToken; if it is none, make it anew:\n"
+        f"{mend}"
     )
 
 
