@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ class Scene:
         self.flags["kubeconfig"] = str(path)
         return path
 
-    def doctor(self, *more: str) -> tuple[int, dict[str, Any]]:
+    def doctor(self, *more: str) -> tuple[int, Object]:
         """Run doctor; return its exit status and what it printed."""
         flags = [f"--{name}={value}" for name, value in self.flags.items() if value is not None]
         self.capsys.readouterr()
@@ -152,20 +153,44 @@ class Scene:
         assert "Traceback" not in shown.err
         secret = self.token_file.read_text().strip() if self.token_file.is_file() else ""
         assert len(secret) < 40 or secret not in shown.out + shown.err
-        return status, json.loads(shown.out)
+        printed: Object = json.loads(shown.out)
+        return status, printed
 
-    def trust(self, number: int, *more: str) -> dict[str, Any]:
+    def trust(self, number: int, *more: str) -> Object:
+        found: Object
         (found,) = [t for t in self.doctor(*more)[1]["trusts"] if t["id"] == number]
         return found
 
     def paste(self, mend: str) -> None:
-        """Paste a mend as it stands, but for the role's name: others of this cluster have it too."""
+        """Paste a mend as it is, but for the role's name, which others of the cluster have too."""
         mend = mend.replace(NAME, f"{self.name}-mended")
         env = os.environ | {"KUBECONFIG": str(self.cluster.admin_kubeconfig)}
         run = subprocess.run(
             ["bash", "-ec", mend], env=env, cwd=self.folder, capture_output=True, text=True
         )
         assert run.returncode == 0, f"{mend}\n{run.stdout}\n{run.stderr}"
+
+
+Wrong = Callable[[Scene], Any]
+
+
+def each(*wrongs: Wrong) -> Wrong:
+    """Break one thing after the other."""
+
+    def wrong(scene: Scene) -> None:
+        for one in wrongs:
+            one(scene)
+
+    return wrong
+
+
+def flags(**changes: str | None) -> Wrong:
+    """Give doctor other flags; without a value, a flag is left out."""
+
+    def wrong(scene: Scene) -> None:
+        scene.flags |= {name.replace("_", "-"): value for name, value in changes.items()}
+
+    return wrong
 
 
 def user(name: str) -> Object:

@@ -27,10 +27,19 @@ from tests.issuer import rsa_key
 from tests.process import free_port
 from tests.real import fronts
 from tests.real.cluster import Cluster
-from tests.real.doctoring import Rule, Scene, group, impersonating, scene_of, user
+from tests.real.doctoring import (
+    Rule,
+    Scene,
+    Wrong,
+    each,
+    flags,
+    group,
+    impersonating,
+    scene_of,
+    user,
+)
 from tests.real.granting import ISSUER, OWN_GROUP
 
-Wrong = Callable[[Scene], Any]
 CAP = cap(read_only=False)
 SECRETS = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]}
 
@@ -56,21 +65,6 @@ class Row:
 
 
 # --- How things are broken -----------------------------------------------------------------------
-
-
-def flags(**changes: str | None) -> Wrong:
-    def wrong(scene: Scene) -> None:
-        scene.flags |= {name.replace("_", "-"): value for name, value in changes.items()}
-
-    return wrong
-
-
-def each(*wrongs: Wrong) -> Wrong:
-    def wrong(scene: Scene) -> None:
-        for one in wrongs:
-            one(scene)
-
-    return wrong
 
 
 def token(content: str | bytes) -> Wrong:
@@ -116,9 +110,9 @@ def ca(content: bytes | None) -> Wrong:
     return wrong
 
 
-def kubeconfig(user: dict[str, Any] | None = None, **of_cluster: Any) -> Wrong:
+def kubeconfig(of_user: dict[str, Any] | None = None, **of_cluster: Any) -> Wrong:
     def wrong(scene: Scene) -> None:
-        scene.kubeconfig(user or {"tokenFile": str(scene.token_file)}, **of_cluster)
+        scene.kubeconfig(of_user or {"tokenFile": str(scene.token_file)}, **of_cluster)
 
     return wrong
 
@@ -131,7 +125,7 @@ def kubeconfig_without(text: str, instead: str = "") -> Wrong:
     return wrong
 
 
-def certificate(authority: trustme.CA | None = None, **validity: datetime) -> Wrong:
+def certificate(authority: trustme.CA | None = None, **validity: Any) -> Wrong:
     """A client certificate in place of the token: of the cluster's CA, or of another one."""
 
     def wrong(scene: Scene) -> None:
@@ -197,9 +191,9 @@ def constrained(scene: Scene, groups: list[str] | None = None, *more: Rule) -> N
 
 WAY = [
     Row("a closed port", "api_server_refused", "refuses", "--upstream=https://",
-        lambda s: flags(upstream=f"https://127.0.0.1:{free_port()}")(s)),
+        flags(upstream=f"https://127.0.0.1:{free_port()}")),
     Row("a closed port in a kubeconfig", "api_server_refused", "refuses", "server:",
-        lambda s: kubeconfig(server=f"https://127.0.0.1:{free_port()}")(s)),
+        kubeconfig(server=f"https://127.0.0.1:{free_port()}")),
     Row("another CA", "api_server_certificate_unknown_ca", "not trusted", "base64 -d",
         ca_of_others, mended=True),
     Row("no CA file", "api_server_ca_file", "no such file", "base64 -d", ca(None), mended=True),
@@ -207,7 +201,7 @@ WAY = [
     Row("a key in place of the CA", "api_server_ca_file", "no usable CA", "base64 -d",
         ca(b"-----BEGIN EC PRIVATE KEY-----\n-----END EC PRIVATE KEY-----\n"), mended=True),
     Row("another name", "api_server_certificate_wrong_name", "not for kubernetes", "tls-server-name",
-        kubeconfig(**{"tls-server-name": "kubernetes"}), mended=True),
+        kubeconfig(None, **{"tls-server-name": "kubernetes"}), mended=True),
     Row("the proxy itself, in a kubeconfig", "api_server_is_this_proxy", "itself listens", "server:",
         lambda s: kubeconfig(server=f"https://{s.flags['listen']}")(s)),
     Row("the proxy itself", "settings_refused", "itself listens", "--upstream",
@@ -245,7 +239,7 @@ CREDENTIAL = [
     Row("a kubeconfig without a context", "kubeconfig_unusable", "current-context", "context",
         kubeconfig_without('"current-context": "c"', '"current-context": ""')),
     Row("a kubeconfig that trusts anybody", "kubeconfig_unusable", "insecure", "certificate-authority-data",
-        kubeconfig(**{"insecure-skip-tls-verify": True})),
+        kubeconfig(None, **{"insecure-skip-tls-verify": True})),
     Row("a kubeconfig over http", "kubeconfig_unusable", "https://", "server",
         kubeconfig(server="http://127.0.0.1:8080")),
     Row("a kubeconfig with a password", "kubeconfig_unusable", "basic", "token",
@@ -268,7 +262,7 @@ CREDENTIAL = [
 
 TOO_LITTLE = [
     Row("no binding", "account_not_bound", "nothing binds it", "create clusterrolebinding",
-        lambda s: (asking(s), s.unbind()), mended=True),
+        each(asking, Scene.unbind), mended=True),
     Row("no binding, seen by nobody else", "impersonation_forbidden", CANARY, "ClusterRoleBinding",
         each(lambda s: s.unbind(), flags(admin_kubeconfig=None)), mended=True),
     Row("another account is bound", "account_not_bound", "default", "subjects/-",
@@ -292,7 +286,7 @@ TOO_LITTLE = [
     Row("another --authenticated-group", "impersonation_forbidden", "ours:all", "ours:all",
         flags(authenticated_group="ours:all"), mended=True),
     Row("the verb in the wrong API group", "impersonation_forbidden", "impersonate users", "apiGroups",
-        rules_of(lambda s: [{**r, "apiGroups": ["authentication.k8s.io"]} for r in impersonating([CANARY], [OWN_GROUP])]), mended=True),
+        rules_of(lambda _: [{**r, "apiGroups": ["authentication.k8s.io"]} for r in impersonating([CANARY], [OWN_GROUP])]), mended=True),
     Row("--token-passthrough", "setting_forbidden", "create tokenreviews", "tokenreviews",
         flags(token_passthrough="true"), mended=True),
     Row("--allow-impersonation", "setting_forbidden", "subjectaccessreviews", "original-user",
@@ -300,7 +294,7 @@ TOO_LITTLE = [
     Row("--send-credential-id", "setting_forbidden", "credential-id", "credential-id",
         flags(send_credential_id="true"), mended=True),
     Row("a cap is missing", "cap_missing", "impersonate-on:user-info", "impersonate-on:user-info:",
-        lambda s: constrained(s), mended=True),
+        constrained, mended=True),
     Row("constrained, and not this group", "impersonation_forbidden", "strangers", "impersonate:user-info",
         each(lambda s: constrained(s, None, *CAP), asking, flags(group="strangers")), mended=True),
 ]  # fmt: skip
@@ -323,7 +317,7 @@ TOO_MUCH = [
     Row("one that may be service accounts", "account_impersonates_reserved", "serviceaccounts", "kubectl delete clusterrolebinding",
         lambda s: s.bind(s.proxy(), role="system:aggregate-to-edit", name=f"{s.name}-edit"), mended=True),
     Row("in its own namespace", "account_beyond_impersonation", "secrets", "kubectl delete rolebinding",
-        lambda s: (s.role([SECRETS], f"{s.name}-more"), s.bind(s.proxy(), role=f"{s.name}-more", name="more", namespace=s.name)), mended=True),
+        each(lambda s: s.role([SECRETS], f"{s.name}-more"), lambda s: s.bind(s.proxy(), role=f"{s.name}-more", name="more", namespace=s.name)), mended=True),
     Row("tokenreviews without --token-passthrough", "account_beyond_impersonation", "tokenreviews", "kubectl patch",
         rules({"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}), mended=True),
     Row("too much, seen by nobody else", "account_beyond_impersonation", "secrets", "--admin-kubeconfig",
@@ -353,8 +347,8 @@ def test_what_is_wrong_is_named_and_the_mend_mends(scene: Scene, row: Row) -> No
         assert scene.trust(4)["status"] == "ok"
 
 
-WELL = {
-    "named": lambda scene: None,
+WELL: dict[str, Wrong] = {
+    "named": lambda _: None,
     "named, and who is asked about": asking,
     "constrained": lambda scene: constrained(scene, None, *CAP),
     "any user and any group": rules_of(
@@ -392,7 +386,7 @@ def test_that_anybody_may_be_impersonated_is_said_and_no_failure(scene: Scene) -
 
 
 @contextlib.contextmanager
-def behind(scene: Scene, answer: Any, *, tls: bool = True, **validity: datetime) -> Iterator[None]:
+def behind(scene: Scene, answer: Any, *, tls: bool = True, **validity: Any) -> Iterator[None]:
     """Have doctor meet something else where the API server should be."""
     pair = None
     if tls:

@@ -6,7 +6,6 @@ the mend is pasted into a shell as it stands, and doctor then says that all is w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.real.cluster import Cluster
-from tests.real.doctoring import RBAC, Scene, group, scene_of, user
+from tests.real.doctoring import RBAC, Scene, Wrong, each, flags, group, scene_of, user
 
 READER = "system:aggregate-to-view"  # "view" itself is empty without its controller
 
@@ -41,7 +40,7 @@ class Row:
     cause: str
     saw: str
     mend: str
-    wrong: Callable[[Scene], Any]
+    wrong: Wrong
     mended: bool = True
     status: str = "failed"
 
@@ -51,7 +50,7 @@ def as_token(scene: Scene, **claims: Any) -> None:
     scene.flags["token-file"] = str(scene.user_token(**claims))
 
 
-def of_token(wrong: Callable[[Scene], Any], **claims: Any) -> Callable[[Scene], None]:
+def of_token(wrong: Wrong, **claims: Any) -> Wrong:
     def both(scene: Scene) -> None:
         wrong(scene)
         as_token(scene, **claims)
@@ -93,14 +92,6 @@ def role_in_namespace(scene: Scene) -> None:
     scene.apply(document)
 
 
-def flagged(**changes: str | None) -> Callable[[Scene], None]:
-    def wrong(scene: Scene) -> None:
-        for name, value in changes.items():
-            scene.flags[name.replace("_", "-")] = value
-
-    return wrong
-
-
 ROWS = [
     Row("nobody is bound", "nothing_granted", "nothing beyond discovery", "ClusterRoleBinding",
         lambda _: None, mended=False),
@@ -140,19 +131,19 @@ ROWS = [
     Row("a ClusterRole taken for a Role", "role_missing", "there is a ClusterRole", "reconcile",
         role_in_namespace),
     Row("a role without rules", "role_empty", "no rules", "clusterrole",
-        lambda s: (s.role([], f"{s.name}-empty"), people(s, user(s.user), role=f"{s.name}-empty")),
+        each(lambda s: s.role([], f"{s.name}-empty"),
+             lambda s: people(s, user(s.user), role=f"{s.name}-empty")),
         mended=False),
     Row("only in another namespace", "granted_elsewhere", "--namespace=", "ClusterRoleBinding",
         lambda s: people(s, user(s.user), namespace=s.name)),
     Row("in another than asked", "granted_elsewhere", "nothing in kube-public", "RoleBinding",
-        lambda s: (people(s, user(s.user), namespace=s.name),
-                   flagged(namespace="kube-public")(s))),
+        each(lambda s: people(s, user(s.user), namespace=s.name), flags(namespace="kube-public"))),
     Row("a reserved user", "username_reserved", "system:admin", "--oidc-username-prefix",
-        flagged(user="system:admin"), mended=False),
+        flags(user="system:admin"), mended=False),
     Row("a reserved group", "group_reserved", "system:masters", "--groups-allow",
-        flagged(group="system:masters"), mended=False),
+        flags(group="system:masters"), mended=False),
     Row("a blank in the user", "username_malformed", "blank", "--oidc-username-claim",
-        flagged(user=" x@example.com"), mended=False),
+        flags(user=" x@example.com"), mended=False),
     Row("the claim sub", "binding_other_claim", "the claim sub", "kubectl patch",
         of_token(lambda s: people(s, user("userid:5738291046173829")),
                  sub="userid:5738291046173829")),
@@ -160,7 +151,7 @@ ROWS = [
         of_token(lambda s: people(s, user("melly")), preferred_username="melly")),
     Row("a group that --groups-allow drops", "binding_dropped_group", "--groups-allow drops",
         "--groups-allow=",
-        of_token(lambda s: (people(s, group(s.group)), flagged(groups_allow="k8s-*")(s))),
+        of_token(each(lambda s: people(s, group(s.group)), flags(groups_allow="k8s-*"))),
         mended=False),
 ]  # fmt: skip
 

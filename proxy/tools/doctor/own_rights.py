@@ -309,12 +309,9 @@ def _of_another(
     candidates = [
         b for b in bindings.every() if b.binding.role in meant and not b.binding.namespace
     ]
-    for alike in (
-        lambda other: other.namespace == subject.namespace,
-        lambda other: other.name == subject.name,
-    ):
+    for near in ("namespace", "name"):
         for bound in candidates:
-            if alike(bound.subject):
+            if getattr(bound.subject, near) == getattr(subject, near):
                 words = f"{bound.binding} gives such rights to {bound.subject} instead"
                 return causes.ACCOUNT_NOT_BOUND, words, mends.added(bound.binding, subject)
         bound_roles = {binding.role for binding in bindings.bindings if not binding.namespace}

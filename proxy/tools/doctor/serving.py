@@ -25,7 +25,7 @@ from proxy.tools.doctor.reach import reach
 from proxy.tools.doctor.readiness import judged_readiness
 from proxy.tools.doctor.through_headlamp import label_of
 from proxy.tools.doctor.trouble import Kind, Trouble
-from proxy.tools.doctor.trust_directory import ca_of, judged_directory
+from proxy.tools.doctor.trust_directory import content_of, judged_directory
 from proxy.tools.doctor.verdict import Status, Verdict, failed, noted, ok
 
 _LABELS: Final = frozenset(error.label for error in every_error())
@@ -84,10 +84,8 @@ async def _met(x: Examination) -> AsyncIterator[Verdict]:
         try:
             await reach(f"https://{where}", context, server_name=_name(config))
         except Trouble as trouble:
-            if config.trust_dir is not None or trouble.kind not in {Kind.CA, Kind.CHAIN}:
-                yield _refused(config, trouble)
-                return
-            context = _any_ca()  # whom Headlamp believes then is not known here
+            yield _refused(config, trouble)
+            return
     x.say(f"whether it is this proxy that answers at {where}")
     try:
         answer = await _asked(x, context)
@@ -166,6 +164,13 @@ def _is_ours(answer: Answer) -> bool:
 def _refused(config: Config, trouble: Trouble) -> Verdict:
     where = f"--listen {config.listen}"
     match trouble.kind:
+        case Kind.CA | Kind.CHAIN if config.trust_dir is None:
+            return failed(
+                causes.PROXY_CERTIFICATE,
+                f"{where}: {trouble.saw}, and it is not the one in {config.tls_cert_file}",
+                "give doctor the --tls-cert-file that serve runs with, or have nothing else listen "
+                "there",
+            )
         case Kind.CA | Kind.CHAIN:
             return failed(
                 causes.TRUST_DIR_STALE,
@@ -200,8 +205,14 @@ def _refused(config: Config, trouble: Trouble) -> Verdict:
 
 
 def _context(config: Config) -> ssl.SSLContext:
-    ca = ca_of(config.trust_dir) if config.trust_dir else None
-    return tls.client_context(ca)
+    """Return a context that believes what Headlamp does, or the very certificate that is served.
+
+    Whom Headlamp believes where the certificate is given is not known here.
+    """
+    if config.trust_dir is not None:
+        return tls.client_context(content_of(config.trust_dir / "ca.crt"))
+    assert config.tls_cert_file is not None
+    return tls.client_context(content_of(config.tls_cert_file))
 
 
 def _any_ca() -> ssl.SSLContext:

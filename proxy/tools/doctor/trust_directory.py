@@ -94,8 +94,8 @@ def _of_contents(
         )
 
 
-def ca_of(trust_dir: Path) -> bytes | None:
+def content_of(path: Path) -> bytes | None:
     try:
-        return (trust_dir / "ca.crt").read_bytes()
+        return path.read_bytes()
     except OSError:
         return None

@@ -9,6 +9,7 @@ from proxy.tools.doctor import (
     browser,
     client,
     issuer,
+    pods,
     rbac,
     serving,
     through_headlamp,
@@ -20,6 +21,6 @@ EVERY_TRUST: Final = (
     Trust(1, (browser.examine,)),
     Trust(2, (issuer.examine,)),
     Trust(3, (client.examine,)),
-    Trust(4, (api_server.examine, serving.examine, through_headlamp.examine)),
+    Trust(4, (api_server.examine, serving.examine, through_headlamp.examine, pods.examine)),
     Trust(5, (tokens.identity, rbac.examine)),
 )
