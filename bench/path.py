@@ -24,8 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,7 +94,7 @@ class Transport(asyncio.Transport):
         return 0
 
 
-class Path_:  # noqa: N801 - pathlib has the name
+class Joined:
     """One client connection and one to the API server, joined by everything in between."""
 
     def __init__(self, folder: Path) -> None:
@@ -157,34 +157,34 @@ def main() -> int:
     for whose, request in REQUESTS.items():
         if options.run:
             if whose == options.run[0]:
-                times = int(options.run[1])
-                _in_loop(lambda path, r=request: _counted(lambda: path.send(r, times)))
+                _in_loop(partial(_send_counted, request=request, times=int(options.run[1])))
         elif options.instructions:
             sys.stdout.write(f"{whose:12}{_instructions(whose):10.0f} instructions\n")
         elif options.calls:
-            _in_loop(lambda path, r=request: _print_calls(path, r))
+            _in_loop(partial(_print_calls, request=request))
         else:
-            seconds: list[float] = []
-            _in_loop(lambda path, r=request: seconds.append(_seconds(path, r)))
-            sys.stdout.write(f"{whose:12}{seconds[0] * 1e6:8.2f} us\n")
+            microseconds = _in_loop(partial(_seconds, request=request)) * 1e6
+            sys.stdout.write(f"{whose:12}{microseconds:8.2f} us\n")
     return 0
 
 
-def _in_loop(work: Callable[[Path_], object]) -> None:
-    async def run(folder: Path) -> None:
-        path = Path_(folder)
+def _in_loop(work: Callable[[Joined], float]) -> float:
+    async def run(folder: Path) -> float:
+        path = Joined(folder)
         for request in REQUESTS.values():
             path.check(request)
         path.send(WRK, 100)  # until everything is specialised and cached
         path.send(HEADLAMP, 100)
-        work(path)
-        path.writer.close()
+        try:
+            return work(path)
+        finally:
+            path.writer.close()
 
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run(Path(folder)))
+        return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run(Path(folder)))
 
 
-def _seconds(path: Path_, request: bytes) -> float:
+def _seconds(path: Joined, request: bytes) -> float:
     """Return the best of many short runs: the others were disturbed."""
     number, best = 200, float("inf")
     gc.collect()
@@ -195,7 +195,7 @@ def _seconds(path: Path_, request: bytes) -> float:
     return best / number
 
 
-def _print_calls(path: Path_, request: bytes) -> None:
+def _print_calls(path: Joined, request: bytes) -> float:
     number = 1000
     profile = cProfile.Profile()
     profile.enable()
@@ -205,6 +205,7 @@ def _print_calls(path: Path_, request: bytes) -> None:
     total = statistics.total_calls  # type: ignore[attr-defined]
     sys.stdout.write(f"{total / number:.1f} calls\n")
     statistics.sort_stats("calls").print_stats(60)
+    return 0
 
 
 def _instructions(whose: str) -> float:
@@ -225,11 +226,11 @@ def _instructions(whose: str) -> float:
     return int(re.search(r"Collected : (\d+)", run.stderr)[1]) / times  # type: ignore[index]
 
 
-def _counted(work: Callable[[], object]) -> None:
-    """Do ``work`` where ``_instructions`` counts."""
-    sys.modules["__main__"].counted = work  # type: ignore[attr-defined]
-    if ctypes.pythonapi.PyRun_SimpleStringFlags(b"counted()", None):
-        raise SystemExit("what was to be counted has failed")
+def _send_counted(path: Joined, request: bytes, times: int) -> float:
+    """Send where ``_instructions`` counts."""
+    sys.modules["__main__"].counted = partial(path.send, request, times)  # type: ignore[attr-defined]
+    ctypes.pythonapi.PyRun_SimpleStringFlags(b"counted()", None)
+    return 0
 
 
 if __name__ == "__main__":
