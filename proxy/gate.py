@@ -62,9 +62,15 @@ class Gate:
         """
         if head.options and names_identity(head.options):
             raise ConnectionNamesIdentity
+        known = head.known
+        if known is not None and (admission := self._cache.get(known.token_key, now)) is not None:
+            self._observer.token_looked_up(hit=True)
+            return admission
         websocket = head.websocket_protocols if head.upgrade == b"websocket" else None
         credential = extract(head.authorization, websocket, self._max_token_bytes)
         key = self._cache.key(credential.token)
+        if known is not None:
+            known.token_key = key
         admission = self._cache.get(key, now)
         self._observer.token_looked_up(hit=admission is not None)
         if admission is None:

@@ -244,6 +244,19 @@ def verify_outgoing(head: bytes, identity: Impersonation) -> None:
         raise Internal("[unexpected] the outgoing head does not carry exactly one identity")
 
 
+def verify_lines(start: bytes, count: int) -> None:
+    """Look at what leaves in front of fields that ``verify_outgoing`` has seen behind its like.
+
+    It was written around values of the client's; raise ``Internal`` unless it is as many lines
+    still, so that no value has become a line of its own, or the end of the head.
+    """
+    if (
+        not start.count(b"\r\n") == start.count(b"\r") == start.count(b"\n") == count
+        or start[-2:] != b"\r\n"
+    ):
+        raise Internal("[unexpected] the outgoing head does not begin as it was written")
+
+
 def is_one_head(lower: bytes) -> bool:
     """Say whether a head, in lower case, is one head to whoever reads it, whoever speaks in it."""
     return (

@@ -17,6 +17,7 @@ from proxy.denial import Bearer
 from proxy.gate import Gate
 from proxy.headers import BEARER_PROTOCOL_PREFIX, RequestHeaders
 from proxy.http.head import RequestHead, parse_request
+from proxy.http.known import HeadReader
 from proxy.http.service import Admission
 from proxy.impersonation import Policy
 from tests.authn.tokens import ISSUER, NOW, NOWHERE, RULES, HeldKeys, key_set, token
@@ -347,3 +348,39 @@ def test_nothing_is_looked_up_for_a_token_that_is_wrong_otherwise(
     with pytest.raises(errors.AuthenticationError):
         setup.admit(*fields)
     assert setup.source.looks == 0
+
+
+def known_head(reader: HeadReader, *fields: tuple[str, str]) -> RequestHead:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return reader.read(f"GET /a HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode())
+
+
+def test_a_known_header_block_is_good_for_no_longer_than_its_token(setup: Setup) -> None:
+    reader = HeadReader(RequestHeaders())
+    for _ in range(3):
+        admission = setup.gate.admit(known_head(reader, GOOD), NOW)
+        assert isinstance(admission, Admission)
+    assert setup.seen.hits == [False, True, True]
+    for _ in range(2):
+        with pytest.raises(errors.TokenExpired):
+            setup.gate.admit(known_head(reader, GOOD), NOW + 300.5)
+
+
+async def test_a_known_header_block_is_judged_anew_once_the_token_is_forgotten(
+    setup: Setup,
+) -> None:
+    reader = HeadReader(RequestHeaders())
+    setup.gate.admit(known_head(reader, GOOD), NOW)
+    setup.source.keys = key_set(rsa_key(1))
+    setup.cache.keep_only(ISSUER, setup.source.keys)
+    waiting = setup.gate.admit(known_head(reader, GOOD), NOW)
+    assert not isinstance(waiting, Admission)
+    with pytest.raises(errors.KeyUnknown):
+        await waiting
+
+
+def test_what_connection_names_is_looked_at_for_a_known_header_block_too(setup: Setup) -> None:
+    reader = HeadReader(RequestHeaders())
+    for _ in range(2):
+        with pytest.raises(errors.ConnectionNamesIdentity):
+            setup.gate.admit(known_head(reader, GOOD, NAMING), NOW)

@@ -41,9 +41,17 @@ from proxy.http.body import (
     answer_has_body,
     encode_chunk,
 )
-from proxy.http.head import RequestHead, ResponseHead, write_request, write_response
+from proxy.http.head import (
+    START_LINES,
+    RequestHead,
+    ResponseHead,
+    write_fields,
+    write_response,
+    write_start,
+)
 from proxy.http.service import Admission, Service
 from proxy.http.tunnel import Tunnel
+from proxy.impersonation import verify_lines
 from proxy.limits import Tally
 from proxy.speaker import OnBehalf, PassedThrough, Speaker
 
@@ -203,14 +211,7 @@ class Exchange:
         head = self.head
         if protocols is not None:
             head.websocket_protocols = [protocols]
-        data = write_request(
-            head,
-            authority=self._service.authority,
-            credential=speaker.credential,
-            identity=speaker.header,
-            audit_id=self.audit_id,
-        )
-        speaker.verify(data)
+        data = self._outgoing(speaker)
         self.sent_at = time.perf_counter()
         if head.has_body:
             upstream.give_up_after(0)
@@ -221,6 +222,19 @@ class Exchange:
                 self.client.send(answer.CONTINUE)
             self.client.update_reading()
         self._await_answer()
+
+    def _outgoing(self, speaker: Speaker) -> bytes:
+        """Write the head, and look at what is about to leave; at what has left before, once."""
+        head = self.head
+        start = write_start(head, authority=self._service.authority, audit_id=self.audit_id)
+        if head.known is not None and (fields := head.known.sent(speaker)):
+            verify_lines(start, START_LINES)
+            return start + fields
+        fields = write_fields(head, credential=speaker.credential, identity=speaker.header)
+        speaker.verify(start + fields)
+        if head.known is not None and isinstance(speaker, OnBehalf):
+            head.known.remember_sent(speaker, fields)
+        return start + fields
 
     @property
     def accepting(self) -> bool:

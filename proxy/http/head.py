@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httptools
 
@@ -36,9 +36,13 @@ from proxy.headers import (
 )
 from proxy.limits import DEFAULTS
 
+if TYPE_CHECKING:
+    from proxy.http.known import Known
+
 END: Final = b"\r\n\r\n"
 MAX_MEMBERS: Final = 100  # of Connection and Sec-WebSocket-Protocol, which are taken apart
 MAX_RESPONSE_HEAD_BYTES: Final = 256 * 1024
+START_LINES: Final = 3  # of an outgoing head: request line, Host, Audit-Id
 
 METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 # Methods that may be sent again when a reused connection turns out to be dead (RFC 9110, 9.2.2);
@@ -55,7 +59,8 @@ class RequestHead:
 
     ``passing`` are the headers that may go upstream, in order. ``content_length`` is None where
     there is none; a request has a body if it is positive or ``chunked`` is set. ``upgrade`` is
-    ``b"websocket"``, ``b"SPDY/3.1"`` or None.
+    ``b"websocket"``, ``b"SPDY/3.1"`` or None. ``known`` is what was kept of the same header block
+    (``HeadReader``), so ``passing`` may be another head's too, and is not to be changed.
     """
 
     method: bytes
@@ -70,6 +75,7 @@ class RequestHead:
     chunked: bool = False
     expects_continue: bool = False
     impersonation: list[Field] = field(default_factory=list)
+    known: Known | None = field(default=None, repr=False, compare=False)
 
     @property
     def impersonates(self) -> bool:
@@ -230,13 +236,24 @@ def _upgrade(head: RequestHead, values: list[bytes]) -> bytes:
 def write_request(
     head: RequestHead, *, authority: bytes, credential: bytes, identity: bytes, audit_id: str
 ) -> bytes:
-    """Write the head that goes upstream, from parts that may pass and nothing else.
+    """Write the head that goes upstream, from parts that may pass and nothing else."""
+    start = write_start(head, authority=authority, audit_id=audit_id)
+    return start + write_fields(head, credential=credential, identity=identity)
+
+
+def write_start(head: RequestHead, *, authority: bytes, audit_id: str) -> bytes:
+    """Write what is another's with each request: ``START_LINES`` lines."""
+    lines = b"%s %s HTTP/1.1\r\nHost: %s\r\nAudit-Id: %s\r\n"
+    return lines % (head.method, head.target, authority, audit_id.encode())
+
+
+def write_fields(head: RequestHead, *, credential: bytes, identity: bytes) -> bytes:
+    """Write the other fields and the empty line.
 
     ``credential`` and ``identity`` are whole header lines. The body's framing is the client's
     length or our own chunking; ``Connection`` is sent with an upgrade only.
     """
-    parts = [b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (head.method, head.target, authority)]
-    parts += (credential, identity, b"Audit-Id: %s\r\n" % audit_id.encode())
+    parts = [credential, identity]
     parts += [b"%s: %s\r\n" % passing for passing in head.passing]
     parts += [b"Sec-WebSocket-Protocol: %s\r\n" % value for value in head.websocket_protocols]
     if head.chunked:

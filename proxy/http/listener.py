@@ -31,7 +31,8 @@ from proxy.errors import (
 from proxy.http import answer
 from proxy.http.audit_id import new_audit_id
 from proxy.http.exchange import Exchange
-from proxy.http.head import END, parse_request
+from proxy.http.head import END
+from proxy.http.known import HeadReader
 from proxy.http.pool import WRITE_BUFFER, keep_alive
 from proxy.http.service import Service
 from proxy.http.timer import Timer
@@ -57,6 +58,7 @@ class Listener:
     def __init__(self, service: Service) -> None:
         limits = service.limits
         self.service = service
+        self.heads = HeadReader(service.headers, limits.head_fields)
         self.places = Places(limits.connections, limits.connections_per_address)
         self.draining = False
         self.accepted = 0
@@ -321,15 +323,14 @@ class ClientConnection(asyncio.Protocol):
                     self.timer.set(limits.head_timeout)
                 self._searched = size
                 return False
-            service = self._listener.service
-            head = parse_request(self._buffer[:size], service.headers, limits.head_fields)
+            head = self._listener.heads.read(self._buffer[:size])
         except ProxyError as error:
             self._refuse_unreadable(error)
             return False
         self._buffer = self._buffer[size:]
         self._searched, self._skipped, self._reading_head = 0, False, False
         self.timer.clear()
-        self.exchange = exchange = Exchange(service, self, head)
+        self.exchange = exchange = Exchange(self._listener.service, self, head)
         if not exchange.request_done and self._buffer:
             body, self._buffer = self._buffer, b""
             self._buffer = self._body_received(exchange, body)

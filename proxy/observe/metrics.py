@@ -17,12 +17,10 @@ from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Final, TypeVar, get_args
 
+import prometheus_client
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
-    Gauge,
     GCCollector,
-    Histogram,
     Info,
     Metric,
     PlatformCollector,
@@ -47,6 +45,7 @@ from proxy.errors import (
     every_error,
 )
 from proxy.limits import Limit
+from proxy.observe.series import Counter, Gauge, Histogram
 from proxy.requestinfo import KINDS, Kind
 from proxy.reviews import documents
 from proxy.reviews.privileges import FINDINGS
@@ -351,8 +350,11 @@ class Metrics:
             "connections_limited_total", "Connections that a limit refused or ended.", "limit"
         )
         self._limited = _bind(limited.labels, CONNECTION_LIMITS)
-        self.log_lines_dropped = self._counter(
-            "log_lines_dropped_total", "Log lines lost because standard error did not take them."
+        # The writer's thread counts here too, so this one keeps its lock.
+        self.log_lines_dropped = prometheus_client.Counter(
+            f"{PREFIX}_log_lines_dropped_total",
+            "Log lines lost because standard error did not take them.",
+            registry=self.registry,
         )
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)

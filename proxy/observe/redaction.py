@@ -39,7 +39,7 @@ def _masked(found: re.Match[str]) -> str:
 
 def redact(line: str) -> str:
     """Return an encoded JSON line without tokens; it stays JSON."""
-    if any(start in line for start in _JWT_STARTS):
+    if "eyJ" in line or "eyA" in line or "ew0" in line or "ewk" in line or "ewo" in line:
         line = _PARTS.sub(_masked, line)
     if "bearer" in line.lower():
         line = _SUBPROTOCOL.sub(rf"\1{MASK}", line)

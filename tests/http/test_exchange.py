@@ -31,10 +31,13 @@ async def test_the_head_that_leaves_is_made_of_what_may_pass_and_nothing_else(pr
     api = await proxy.upstream.connection()
     sent = await api.read_head()
     (audit_id,) = re.findall(AUDIT_ID, sent)
+    lines = b"Host: cluster.example\r\nAudit-Id: %s\r\n" % audit_id
     assert sent == (
         b"GET /api/v1/namespaces/a%2Fb//./pods?x=%20&x=1 HTTP/1.1\r\n"
-        b"Host: cluster.example\r\n" + CREDENTIAL + identity("alice").header + b"Audit-Id: "
-        b"%s\r\nAccept: application/json\r\nUser-Agent: kubectl\r\n\r\n" % audit_id
+        + lines
+        + CREDENTIAL
+        + identity("alice").header
+        + b"Accept: application/json\r\nUser-Agent: kubectl\r\n\r\n"
     )
     api.send(
         b"HTTP/1.1 200 OK\r\nAudit-Id: 7\r\nSet-Cookie: a=b\r\nKeep-Alive: 5\r\n"

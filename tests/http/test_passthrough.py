@@ -26,8 +26,8 @@ async def test_the_head_carries_the_clients_token_and_no_identity(passing: Proxy
     api = await passing.upstream.connection()
     head = re.sub(AUDIT_ID, b"\r\nAudit-Id: its\r\n", await api.read_head())
     assert head == (
-        b"GET /api/v1/pods HTTP/1.1\r\nHost: cluster.example\r\n"
-        b"Authorization: Bearer robots\r\nAudit-Id: its\r\nAccept: */*\r\n\r\n"
+        b"GET /api/v1/pods HTTP/1.1\r\nHost: cluster.example\r\nAudit-Id: its\r\n"
+        b"Authorization: Bearer robots\r\nAccept: */*\r\n\r\n"
     )
     api.send(OK)
     assert (await client.answer()).status == 200

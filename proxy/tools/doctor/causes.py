@@ -178,6 +178,9 @@ CALLBACK_MISMATCH = _cause(
 CALLBACK_ELSEWHERE = _cause(
     3, "callback_elsewhere", "The callback that Headlamp names does not lead back to it."
 )
+HEADLAMP_REPLICAS = _cause(
+    3, "headlamp_replicas", "A login does not come back to the replica of Headlamp that began it."
+)
 PKCE_REQUIRED = _cause(3, "pkce_required", "The issuer wants PKCE, which Headlamp does not use.")
 AUTHORIZE_OVER_FUNNEL = _cause(
     3,

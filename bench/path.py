@@ -1,0 +1,237 @@
+"""What a request costs from the client's bytes to the API server's and back, without a socket.
+
+The real listener, gate, exchange, pool, metrics and access log; only the two transports are not:
+they remember the last that was written. So this is the proxy's own work, apart from TLS, the event
+loop and the kernel, and it can be counted in instructions, which are the same in every run.
+
+.venv/bin/python -m bench.path                 microseconds of CPU
+.venv/bin/python -m bench.path --instructions  instructions, counted by valgrind (a minute)
+.venv/bin/python -m bench.path --calls         Python's and C's function calls
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import ctypes
+import gc
+import os
+import pstats
+import re
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from bench.parts import ISSUER, _Keys
+from proxy.authn.authenticator import Authenticator, TrustedIssuer
+from proxy.authn.cache import TokenCache
+from proxy.authn.mapping import ClaimMapping
+from proxy.authn.verifier import TokenRules
+from proxy.credentials.credential import from_files
+from proxy.gate import Gate
+from proxy.headers import RequestHeaders
+from proxy.http.listener import ClientConnection, Listener
+from proxy.http.pool import Pool
+from proxy.http.service import Admission, Service
+from proxy.http.upstream import UpstreamConnection
+from proxy.impersonation import Policy
+from proxy.limits import MAX_REQUESTS_PER_USER, MAX_STREAMS_PER_USER, Tally
+from proxy.observe.access_log import AccessLog
+from proxy.observe.log_writer import LogWriter
+from proxy.observe.metrics import Metrics
+from proxy.observe.requests import RequestObserver
+from proxy.reviews.client import Reviewer
+from proxy.reviews.self_check import SelfCheck, WithheldCredential
+from tests.authn.tokens import NOWHERE
+from tests.issuer import rsa_key, tsidp_claims
+
+TOKEN = rsa_key().token(tsidp_claims(ISSUER, groups=["a", "b", "c"]) | {"exp": 2**32}).encode()
+WRK: Final = (
+    b"GET /api/v1/namespaces/default/pods?limit=500 HTTP/1.1\r\nHost: 127.0.0.1:6443\r\n"
+    b"Authorization: Bearer " + TOKEN + b"\r\nAccept: application/json\r\n\r\n"
+)
+HEADLAMP: Final = (
+    b"GET /api/v1/namespaces/default/pods?limit=500 HTTP/1.1\r\nHost: 127.0.0.1:6443\r\n"
+    b"User-Agent: Headlamp 0.45.0 (linux/amd64)\r\nAccept: application/json\r\n"
+    b"Accept-Encoding: gzip\r\nAuthorization: Bearer " + TOKEN + b"\r\n"
+    b"Cookie: headlamp-auth-main.0=" + TOKEN + b"\r\nReferer: https://headlamp.example/\r\n"
+    b"X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Host: headlamp.example\r\n\r\n"
+)
+ANSWER: Final = (
+    b"HTTP/1.1 200 OK\r\nAudit-Id: 6a1f8a9e-7a53-4f1c-a1ad-3d1f5b1b6b1e\r\n"
+    b"Cache-Control: no-cache, private\r\nContent-Type: application/json\r\n"
+    b"X-Kubernetes-Pf-Flowschema-Uid: 3f9e\r\nX-Kubernetes-Pf-Prioritylevel-Uid: 7c1d\r\n"
+    b"Date: Tue, 24 Nov 2026 00:00:00 GMT\r\nContent-Length: 400\r\n\r\n" + b"x" * 400
+)
+REQUESTS: Final = {"wrk's": WRK, "Headlamp's": HEADLAMP}
+
+
+class Transport(asyncio.Transport):
+    """Takes everything at once, and remembers the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data: Any) -> None:
+        self.written = data
+
+    def is_closing(self) -> bool:
+        return False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+class Joined:
+    """One client connection and one to the API server, joined by everything in between."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "token").write_text("x" * 1000)
+        metrics = Metrics("bench")
+        credential = from_files(folder / "token", None)
+        rules = TokenRules(ISSUER, frozenset([str(tsidp_claims(ISSUER)["aud"])]))
+        mapping = ClaimMapping("email", groups_claims=("tags", "groups"))
+        authenticator = Authenticator([TrustedIssuer(rules, mapping, _Keys(), NOWHERE)])
+        policy = Policy("headlamp-auth-proxy:authenticated")
+        cache: TokenCache[Admission] = TokenCache()
+        unasked: Reviewer = None  # type: ignore[assignment]
+        self.writer = LogWriter(os.open(os.devnull, os.O_WRONLY))
+        context = ssl.create_default_context()
+        self.pool = Pool("upstream", 443, server_name="upstream", tls=lambda: context)
+        self.pool._context = context
+        service = Service(
+            gate=Gate(authenticator, cache, policy, metrics),
+            credential=WithheldCredential(credential, SelfCheck(unasked, policy)),
+            pool=self.pool,
+            authority=b"10.96.0.1",
+            headers=RequestHeaders(),
+            observer=RequestObserver(metrics, AccessLog(self.writer)),
+            streams=Tally(MAX_STREAMS_PER_USER),
+            requests=Tally(MAX_REQUESTS_PER_USER),
+        )
+        arrived = Listener(service).arrive("127.0.0.1")
+        assert arrived is not None
+        self.client: ClientConnection = arrived
+        self.down, self.up = Transport(), Transport()
+        self.client.connection_made(self.down)
+        self.upstream = UpstreamConnection(self.pool._forget)
+        self.upstream.connection_made(self.up)
+        self.upstream.tls = context
+        self.upstream.opened_at = self.upstream.idle_since = asyncio.get_running_loop().time()
+        self.pool._open.add(self.upstream)
+        self.pool._idle.append(self.upstream)
+
+    def check(self, request: bytes) -> None:
+        """Convince oneself that a request goes all the way."""
+        self.client.data_received(request)
+        assert b"Impersonate-User: alice@example.com\r\n" in self.up.written, self.up.written
+        self.upstream.data_received(ANSWER)
+        assert self.down.written.endswith(ANSWER[-400:]), self.down.written
+        assert self.client.exchange is None
+
+    def send(self, request: bytes, times: int) -> None:
+        received, answered = self.client.data_received, self.upstream.data_received
+        for _ in range(times):
+            received(request)
+            answered(ANSWER)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--instructions", action="store_true")
+    parser.add_argument("--calls", action="store_true")
+    parser.add_argument("--run", nargs=2, metavar=("WHOSE", "TIMES"), help="nothing but that")
+    options = parser.parse_args()
+    for whose, request in REQUESTS.items():
+        if options.run:
+            if whose == options.run[0]:
+                _in_loop(partial(_send_counted, request=request, times=int(options.run[1])))
+        elif options.instructions:
+            sys.stdout.write(f"{whose:12}{_instructions(whose):10.0f} instructions\n")
+        elif options.calls:
+            _in_loop(partial(_print_calls, request=request))
+        else:
+            microseconds = _in_loop(partial(_seconds, request=request)) * 1e6
+            sys.stdout.write(f"{whose:12}{microseconds:8.2f} us\n")
+    return 0
+
+
+def _in_loop(work: Callable[[Joined], float]) -> float:
+    async def run(folder: Path) -> float:
+        path = Joined(folder)
+        for request in REQUESTS.values():
+            path.check(request)
+        path.send(WRK, 100)  # until everything is specialised and cached
+        path.send(HEADLAMP, 100)
+        try:
+            return work(path)
+        finally:
+            path.writer.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run(Path(folder)))
+
+
+def _seconds(path: Joined, request: bytes) -> float:
+    """Return the best of many short runs: the others were disturbed."""
+    number, best = 200, float("inf")
+    gc.collect()
+    for _ in range(200):
+        began = time.thread_time()
+        path.send(request, number)
+        best = min(best, time.thread_time() - began)
+    return best / number
+
+
+def _print_calls(path: Joined, request: bytes) -> float:
+    number = 1000
+    profile = cProfile.Profile()
+    profile.enable()
+    path.send(request, number)
+    profile.disable()
+    statistics = pstats.Stats(profile)
+    total = statistics.total_calls  # type: ignore[attr-defined]
+    sys.stdout.write(f"{total / number:.1f} calls\n")
+    statistics.sort_stats("calls").print_stats(60)
+    return 0
+
+
+def _instructions(whose: str) -> float:
+    """Count within one C function that nothing else calls; what starting costs is left out."""
+    times = 1000
+    with tempfile.TemporaryDirectory() as folder:
+        run = subprocess.run(
+            [
+                *("valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"),
+                "--toggle-collect=PyRun_SimpleStringFlags",
+                *(sys.executable, "-m", "bench.path", "--run", whose, str(times)),
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": "0"},
+        )
+    return int(re.search(r"Collected : (\d+)", run.stderr)[1]) / times  # type: ignore[index]
+
+
+def _send_counted(path: Joined, request: bytes, times: int) -> float:
+    """Send where ``_instructions`` counts."""
+    sys.modules["__main__"].counted = partial(path.send, request, times)  # type: ignore[attr-defined]
+    ctypes.pythonapi.PyRun_SimpleStringFlags(b"counted()", None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
