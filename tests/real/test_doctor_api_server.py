@@ -256,7 +256,7 @@ CREDENTIAL = [
         certificate(trustme.CA())),
     Row("an exec plugin that is not there", "credential_plugin_failed", "no-such-plugin", "no-such-plugin",
         kubeconfig({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "no-such-plugin", "interactiveMode": "Never"}})),
-    Row("an exec plugin that fails", "credential_plugin_failed", "not signed in", "sh -c",
+    Row("an exec plugin that fails", "credential_plugin_failed", "not signed in", "run it by hand",
         kubeconfig({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", "echo not signed in >&2; exit 1"], "interactiveMode": "Never"}})),
 ]  # fmt: skip
 

@@ -70,7 +70,8 @@ async def test_whose_token_it_is(api: ScriptedReviews, reviewer: Reviewer) -> No
     api.tokens["t"] = {"username": "robot", "groups": ["robots"]}
     robot = UserInfo("robot", "", ("robots",))
     assert await reviewer.token(b"t") == TokenStatus(robot)
-    assert await reviewer.token(b"u") == TokenStatus(None)
+    nobodys = TokenStatus(None, error="[invalid bearer token]")
+    assert await reviewer.token(b"u") == nobodys
     api.audiences = ["here"]
     assert await reviewer.token(b"t", ["here", "there"]) == TokenStatus(robot, ("here",))
 

@@ -287,7 +287,9 @@ async def _credential(x: Examination, way: Kubeconfig) -> Verdict | None:
         return failed(
             causes.CREDENTIAL_PLUGIN,
             detail,
-            f"run it by hand until it works: {shlex.join([way.plugin.command, *way.plugin.args])}",
+            # Its arguments may hold secrets.
+            "run it by hand, with the args and env of the kubeconfig, until it works: "
+            + way.plugin.command,
         )
     if "expired" in detail:
         return failed(
