@@ -98,6 +98,14 @@ class RequestHead:
         """Return the first passing header called ``name`` (lower-case), empty if there is none."""
         return next((value for known, value in self.passing if known.lower() == name), b"")
 
+    def replace(self, name: bytes, value: bytes) -> None:
+        """Have ``name`` (lower-case) pass with this value, whatever the client's was, if any.
+
+        The head is then like no other that was read.
+        """
+        others = [field for field in self.passing if field[0].lower() != name]
+        self.passing, self.known = [*others, (name, value)], None
+
 
 class _Fields:
     """The callbacks of an httptools parser: collects fields, refuses too many."""
