@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.errors import every_error
+from proxy.tools.doctor.trouble import Kind
+
 TRUSTS: Final = {
     1: "the browser and the Headlamp address",
     2: "Headlamp and the issuer",
@@ -43,6 +46,211 @@ NOT_ASKED = _cause(0, "not_asked", "What would be needed to examine this was not
 DEPENDS_ON_FAILED = _cause(0, "depends_on_failed", "A trust that this one rests on has failed.")
 OUT_OF_TIME = _cause(0, "out_of_time", "It took longer than `--timeout`.")
 EXAMINATION_FAILED = _cause(0, "examination_failed", "This program failed here; that is a bug.")
+
+
+# --- Ways: what can befall the way to Headlamp and to the issuer alike ---------------------------
+
+_WAYS: Final = {
+    Kind.PROXY: "the proxy on the way does not lead there.",
+    Kind.NAME: "its name has no address here.",
+    Kind.REFUSED: "nothing listens at its address and port.",
+    Kind.SILENT: "nothing answers at its address: a firewall, a policy, a route.",
+    Kind.CLOSED: "the connection is closed when TLS begins.",
+    Kind.NOT_TLS: "what listens there does not speak TLS.",
+    Kind.TLS: "no TLS can be agreed on.",
+    Kind.EXPIRED: "its certificate, or one above it, has ended.",
+    Kind.EARLY: "its certificate is not valid yet, or a clock is wrong.",
+    Kind.NAMES: "its certificate is for other names.",
+    Kind.CHAIN: "it sends its certificate without the intermediate one.",
+    Kind.CA: "its certificate is from a CA that is not trusted here.",
+}
+HEADLAMP_WAY: Final = {
+    kind: _cause(1, f"headlamp_{kind}", f"Headlamp: {meaning}") for kind, meaning in _WAYS.items()
+}
+ISSUER_WAY: Final = {
+    kind: _cause(2, f"issuer_{kind}", f"The issuer: {meaning}") for kind, meaning in _WAYS.items()
+}
+JWKS_WAY: Final = {
+    kind: _cause(2, f"jwks_{kind}", f"Where the issuer's keys are: {meaning}")
+    for kind, meaning in _WAYS.items()
+}
+
+# --- 1: the browser and the Headlamp address -----------------------------------------------------
+
+HEADLAMP_NOT_SEEN_FROM_HERE = _cause(
+    1, "headlamp_not_seen_from_here", "The address is one that only browsers need to reach."
+)
+HEADLAMP_PLAIN_HTTP = _cause(
+    1, "headlamp_plain_http", "Browsers send their tokens to Headlamp without TLS."
+)
+HEADLAMP_NO_ANSWER = _cause(1, "headlamp_no_answer", "It takes connections and does not answer.")
+HEADLAMP_BACKEND_DOWN = _cause(
+    1, "headlamp_backend_down", "What stands before Headlamp has no Headlamp to pass requests to."
+)
+HEADLAMP_REDIRECTS = _cause(
+    1, "headlamp_redirects", "The address leads elsewhere; the other one is Headlamp's."
+)
+HEADLAMP_BEHIND_LOGIN = _cause(1, "headlamp_behind_login", "Another login stands before Headlamp.")
+HEADLAMP_REFUSES_HOST = _cause(
+    1, "headlamp_refuses_host", "Headlamp listens on loopback alone and refuses this name."
+)
+NOT_HEADLAMP = _cause(1, "not_headlamp", "What answers at the address is not Headlamp.")
+HEADLAMP_BASE_PATH = _cause(
+    1, "headlamp_base_path", "Under a base path, Headlamp never renews a token."
+)
+CERTIFICATE_ENDS_SOON = _cause(
+    0, "certificate_ends_soon", "A certificate ends within days and was not renewed yet."
+)
+
+# --- 2: Headlamp and the issuer ------------------------------------------------------------------
+
+ISSUER_BEHIND_TAILNET = _cause(
+    2, "issuer_behind_tailnet", "The issuer is in a tailnet to which there is no way from here."
+)
+DISCOVERY_FAILED = _cause(2, "discovery_failed", "The issuer does not give its discovery document.")
+DISCOVERY_NOT_FOUND = _cause(
+    2, "discovery_not_found", "There is no discovery document under the issuer's URL."
+)
+DISCOVERY_FORBIDDEN = _cause(
+    2, "discovery_forbidden", "The discovery document is refused without a login or a grant."
+)
+DISCOVERY_REDIRECTS = _cause(
+    2, "discovery_redirects", "The discovery document is elsewhere; redirects are not followed."
+)
+DISCOVERY_INVALID = _cause(
+    2, "discovery_invalid", "What is there is not a discovery document that can be used."
+)
+ISSUER_MISMATCH = _cause(
+    2, "issuer_mismatch", "The issuer calls itself otherwise; the two are compared as strings."
+)
+JWKS_FAILED = _cause(2, "jwks_failed", "The issuer does not give its keys.")
+JWKS_INVALID = _cause(2, "jwks_invalid", "What is there is not a set of keys that can be used.")
+JWKS_FILE_STALE = _cause(
+    2, "jwks_file_stale", "`--oidc-jwks-file` does not hold the keys that the issuer signs with."
+)
+JWKS_NOT_COMPARED = _cause(
+    2, "jwks_not_compared", "Whether `--oidc-jwks-file` is up to date cannot be told from here."
+)
+SIGNING_ALGS_MISMATCH = _cause(
+    2, "signing_algs_mismatch", "The issuer signs with no algorithm that is accepted."
+)
+CLOCK_SKEW = _cause(2, "clock_skew", "The issuer's clock and ours are too far apart.")
+EMAIL_SCOPE_MISSING = _cause(
+    2, "email_scope_missing", "The user is named by `email`, and Headlamp does not ask for it."
+)
+SCOPE_MISSING = _cause(
+    2, "scope_missing", "Headlamp does not ask for the scope that a needed claim comes with."
+)
+SCOPE_UNSUPPORTED = _cause(
+    2, "scope_unsupported", "Headlamp asks for a scope that the issuer refuses."
+)
+TAGS_NEVER_ARRIVE = _cause(
+    2, "tags_never_arrive", "Groups are read from `tags`, which tsidp never puts into a token."
+)
+CLAIM_NEVER_ARRIVES = _cause(
+    2, "claim_never_arrives", "A claim is configured that tsidp never puts into a token."
+)
+TAILNET_WITHOUT_DOT = _cause(
+    2, "tailnet_without_dot", "The claim `tailnet` ends in a dot, and the required value does not."
+)
+HEADLAMP_OIDC_OFF = _cause(2, "headlamp_oidc_off", "Headlamp has no OIDC settings for the cluster.")
+HEADLAMP_NO_CLUSTER = _cause(2, "headlamp_no_cluster", "Headlamp knows no cluster.")
+HEADLAMP_CANNOT_REACH_ISSUER = _cause(
+    2, "headlamp_cannot_reach_issuer", "Headlamp itself does not get to the issuer."
+)
+HEADLAMP_DISTRUSTS_ISSUER = _cause(
+    2, "headlamp_distrusts_issuer", "Headlamp does not trust the issuer's certificate."
+)
+HEADLAMP_ISSUER_MISMATCH = _cause(
+    2, "headlamp_issuer_mismatch", "Headlamp writes the issuer otherwise than it calls itself."
+)
+HEADLAMP_OTHER_ISSUER = _cause(
+    2, "headlamp_other_issuer", "Headlamp sends people to another issuer than the configured one."
+)
+
+# --- 3: the issuer and Headlamp as its client ----------------------------------------------------
+
+CLIENT_UNKNOWN = _cause(3, "client_unknown", "The issuer has no client of this id.")
+CLIENT_REFUSED = _cause(3, "client_refused", "The issuer does not let this client sign people in.")
+CALLBACK_MISMATCH = _cause(
+    3, "callback_mismatch", "The callback that Headlamp names is not registered for its client."
+)
+CALLBACK_ELSEWHERE = _cause(
+    3, "callback_elsewhere", "The callback that Headlamp names does not lead back to it."
+)
+PKCE_REQUIRED = _cause(3, "pkce_required", "The issuer wants PKCE, which Headlamp does not use.")
+AUTHORIZE_OVER_FUNNEL = _cause(
+    3,
+    "authorize_over_funnel",
+    "Asked over Funnel, tsidp signs nobody in; the tailnet must be used.",
+)
+AUTHORIZE_FAILED = _cause(3, "authorize_failed", "The authorize endpoint gave no telling answer.")
+TAGGED_DEVICE = _cause(
+    3, "tagged_device", "The device is tagged; tsidp signs in nobody from such a one."
+)
+SECRET_NOT_CHECKED = _cause(
+    3, "secret_not_checked", "The client secret shows only in a real login (`--login`)."
+)
+SECRET_WRONG = _cause(3, "secret_wrong", "The issuer does not take the client secret.")
+PROTECTED_CLAIM_IN_GRANT = _cause(
+    3, "protected_claim_in_grant", "A grant names a protected claim, which ends every login."
+)
+GRANT_UNREADABLE = _cause(3, "grant_unreadable", "A grant cannot be read, which ends every login.")
+NO_ID_TOKEN = _cause(3, "no_id_token", "The issuer gave tokens, and no ID token among them.")
+LOGIN_FAILED = _cause(3, "login_failed", "The login was begun and did not come to a token.")
+LOGIN_NOT_FINISHED = _cause(3, "login_not_finished", "Nobody came back from the login in time.")
+
+# --- 4 and 5: see below, where they are examined -------------------------------------------------
+
+HEADLAMP_BYPASSES_PROXY = _cause(
+    4, "headlamp_bypasses_proxy", "Headlamp speaks to the API server itself, not to this proxy."
+)
+HEADLAMP_USES_OWN_ACCOUNT = _cause(
+    4, "headlamp_uses_own_account", "Headlamp serves everybody with its own service account."
+)
+HEADLAMP_CANNOT_REACH_PROXY = _cause(
+    4, "headlamp_cannot_reach_proxy", "Headlamp does not get to this proxy, or does not trust it."
+)
+SHARED_IN_USER = _cause(
+    5,
+    "shared_in_user",
+    "The user is of another tailnet, shared in; the token is good all the same.",
+)
+NO_GROUPS_IN_TOKEN = _cause(5, "no_groups_in_token", "The token has no groups.")
+
+# --- Tokens: the labels under which the proxy refuses them (docs/errors.md) ----------------------
+
+_TOKEN_TRUSTS: Final = {
+    "token_malformed": 2,
+    "token_too_large": 2,
+    "issuer_unknown": 2,
+    "audience_mismatch": 3,
+    "algorithm_not_allowed": 2,
+    "key_unknown": 2,
+    "signature_invalid": 2,
+    "token_expired": 2,
+    "token_not_yet_valid": 2,
+    "claim_malformed": 2,
+    "username_missing": 2,
+    "email_not_verified": 2,
+    "required_claim_mismatch": 2,
+    "expression_failed": 2,
+    "claim_rule_broken": 2,
+    "user_rule_broken": 2,
+    "distributed_claims_unavailable": 2,
+    "username_malformed": 5,
+    "username_reserved": 5,
+    "group_malformed": 5,
+    "group_reserved": 5,
+    "too_many_groups": 5,
+    "uid_malformed": 5,
+    "extra_malformed": 5,
+}
+TOKEN_CAUSES: Final = {
+    error.label: _cause(_TOKEN_TRUSTS[error.label], error.label, error.message)
+    for error in every_error()
+    if error.label in _TOKEN_TRUSTS
+}
 
 
 def causes_markdown() -> str:

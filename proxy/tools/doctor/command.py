@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import aiohttp
 
+from proxy.config import Config
 from proxy.tools.deploy.arguments import usage
-from proxy.tools.doctor.causes import DEPENDS_ON_FAILED, SETTINGS_REFUSED, TRUSTS
+from proxy.tools.doctor.causes import DEPENDS_ON_FAILED, SETTINGS_REFUSED
 from proxy.tools.doctor.display import Display
-from proxy.tools.doctor.examination import Examination
+from proxy.tools.doctor.examination import Asked, Examination, Known
+from proxy.tools.doctor.login import login_first
 from proxy.tools.doctor.settings import OWN, Request, UsageError, output_of, understood
 from proxy.tools.doctor.trusts import EVERY_TRUST
-from proxy.tools.doctor.verdict import Finding, Status, failed, skipped
-from proxy.tools.doctor.walk import walk
+from proxy.tools.doctor.verdict import Finding, Status, Verdict, failed, skipped
+from proxy.tools.doctor.walk import Trust, walk
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -30,7 +33,7 @@ DETAILS: Final = f"""\
 Examines the five trusts that a login rests on, in order, and says of each what was tried, what
 was seen and, where it fails, the one change that mends it.
 
-    kubectl exec deploy/headlamp -c headlamp-auth-proxy -- headlamp-auth-proxy doctor
+    kubectl exec deploy/headlamp -c auth-proxy -- headlamp-auth-proxy doctor
     headlamp-auth-proxy doctor --headlamp-url=https://headlamp.example.com \\
         --oidc-issuer-url=https://idp.tail1234.ts.net --oidc-client-id=4f1c... \\
         --kubeconfig=$HOME/.kube/config
@@ -39,7 +42,8 @@ was seen and, where it fails, the one change that mends it.
 Takes the flags, the environment and the --config of serve as well. What is not given is not
 examined. docs/doctor.md has every cause.
 
-Exit status: 0 nothing has failed, 1 something has, 2 usage, or settings that serve would refuse.
+Exit status: 0 nothing has failed, 1 something has, 2 usage, or settings that no
+serve could have.
 """
 
 
@@ -53,46 +57,78 @@ def main(arguments: Sequence[str]) -> int:
             _print_json([], error.problems)
         return USAGE
     display = Display(sys.stdout if request.output == "text" else None, sys.stderr)
-    if request.refused:
-        return _refuse(request, display)
-    try:
-        findings = asyncio.run(_examined(request, display))
-    except KeyboardInterrupt:
-        display.clear()
-        return FAILED
+    refused = request.settings.refused
+    sys.stderr.write("".join(f"{problem}\n" for problem in refused))
+    if refused and not request.settings.usable:
+        findings = asyncio.run(_nothing_examined(refused, display))
+    else:
+        try:
+            findings = asyncio.run(_examined(request, display))
+        except KeyboardInterrupt:
+            display.clear()
+            return FAILED
     display.finish(findings)
     if request.output == "json":
-        _print_json(findings)
+        _print_json(findings, refused)
+    if refused and not request.settings.usable:
+        return USAGE
     return 0 if _is_well(findings) else FAILED
 
 
 async def _examined(request: Request, display: Display) -> list[Finding]:
+    settings = request.settings
     async with aiohttp.ClientSession(
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         headers={"User-Agent": "headlamp-auth-proxy doctor"},
     ) as session:
-        examination = Examination(request.config, request.asked, session, say=lambda _what: None)
-        return await walk(EVERY_TRUST, examination, display, request.seconds)
+        known = Known(request.asked)
+        examination = Examination(settings.config, request.asked, session, _unheard, known)
+        if request.asked.login:
+            await login_first(examination, request.seconds, display.show)
+        trusts = [_as_refused(trust, settings.refused) or trust for trust in EVERY_TRUST]
+        return await walk(trusts, examination, display, request.seconds)
 
 
-def _refuse(request: Request, display: Display) -> int:
-    """Say which trust each refused setting belongs to; nothing is examined with such settings."""
-    sys.stderr.write("".join(f"{problem}\n" for problem in request.refused))
-    findings = []
-    for id_, name in TRUSTS.items():
-        mine = [problem for problem in request.refused if _trust_of(problem) == id_]
-        verdicts = [failed(SETTINGS_REFUSED, problem, problem) for problem in mine]
-        others = skipped(DEPENDS_ON_FAILED, "the settings come first")
-        findings.append(Finding(id_, name, verdicts or [others]))
-    display.finish(findings)
-    if request.output == "json":
-        _print_json(findings, request.refused)
-    return USAGE
+async def _nothing_examined(refused: Sequence[str], display: Display) -> list[Finding]:
+    """Say which trust each refused setting belongs to."""
+
+    async def waiting(_: Examination) -> AsyncIterator[Verdict]:
+        yield skipped(DEPENDS_ON_FAILED, "the settings come first")
+
+    trusts = [_as_refused(t, refused) or Trust(t.id, (waiting,)) for t in EVERY_TRUST]
+    async with aiohttp.ClientSession() as session:
+        asked = Asked()
+        examination = Examination(Config(), asked, session, _unheard, Known(asked))
+        return await walk(trusts, examination, display, math.inf)
+
+
+def _as_refused(trust: Trust, refused: Sequence[str]) -> Trust | None:
+    """Return a trust that has nothing to say but which of its settings are refused."""
+    mine = [problem for problem in refused if _trust_of(problem) == trust.id]
+
+    async def refusing(_: Examination) -> AsyncIterator[Verdict]:
+        for problem in mine:
+            yield failed(SETTINGS_REFUSED, problem, f"correct {problem}")
+
+    return Trust(trust.id, (refusing,)) if mine else None
+
+
+def _unheard(_: str) -> None:
+    """Nobody listens before the walk has begun."""
+
+
+_IDENTITY: Final = ("--groups-allow", "--allow-reserved", "--reserved", "--authenticated-group")
+_TOKENS: Final = ("--oidc", "--authentication-config", "--disallowed-issuer", "--token-passthrough")
 
 
 def _trust_of(problem: str) -> int:
-    return 4 if problem.startswith(("--upstream", "--kubeconfig", "--listen")) else 2
+    """Return the trust that a problem of the configuration belongs to, by the flag it names."""
+    if problem.startswith("--oidc-client-id"):
+        return 3
+    if problem.startswith(_TOKENS):
+        return 2
+    return 5 if problem.startswith((*_IDENTITY, "--deny-file")) else 4
 
 
 def _is_well(findings: Sequence[Finding]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Sequence
 from typing import Final, TextIO
 
@@ -46,6 +47,8 @@ class Display:
         if self._out is None:
             return
         self._write(f"{finding.trust}. {finding.name}: {self._mark(finding.worst.status)}")
+        if finding.tried:
+            self._write(f"   tried: {'; '.join(finding.tried)}")
         for verdict in finding.verdicts:
             self._verdict(verdict)
 
@@ -63,6 +66,12 @@ class Display:
             )
         else:
             self._write("\nAll is well.")
+
+    def show(self, text: str) -> None:
+        """Tell a person something while it goes on, whatever is a terminal and what is not."""
+        self.clear()
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
     def clear(self) -> None:
         if self._live is not None:

@@ -9,7 +9,10 @@ from typing import Any
 
 import aiohttp
 
+from proxy.authn.configuration.plan import Plan
+from proxy.authn.keyset import KeySet
 from proxy.config import Config
+from proxy.tools.doctor.headlamp import Seen
 from proxy.tools.doctor.verdict import Verdict
 from proxy.userinfo import UserInfo
 
@@ -27,18 +30,43 @@ class Asked:
     admin_kubeconfig: Path | None = None
     login: bool = False
     client_secret: str = field(default="", repr=False)
+    login_callback: str = ""
+
+
+@dataclass(slots=True)
+class Provider:
+    """An issuer that was found to be what it says: its document, and its keys if they were had."""
+
+    plan: Plan
+    metadata: dict[str, Any]
+    keys: KeySet | None = None
 
 
 @dataclass(slots=True)
 class Known:
     """What earlier trusts have learnt.
 
+    ``account`` is that of ``explain`` for the token that was given or came from the login.
     ``user`` is who the token, or ``--user``, speaks of, with groups and prefixes as the API server
     would see them (the group that goes along with everybody included).
     """
 
-    metadata: dict[str, Any] | None = None  # of the issuer, once it has been found to be its own
+    asked: Asked
+    headlamp: Seen | None = None
+    providers: list[Provider] = field(default_factory=list)
+    token: bytes | None = field(default=None, repr=False)
+    login: Verdict | None = None  # how the login went, if there was one
+    account: dict[str, Any] | None = None
     user: UserInfo | None = None
+
+    @property
+    def scopes(self) -> tuple[str, ...] | None:
+        """The scopes that Headlamp asks for, if they are known; it always adds openid."""
+        if self.asked.headlamp_scopes is not None:
+            return tuple(dict.fromkeys(("openid", *self.asked.headlamp_scopes)))
+        if self.headlamp is not None and self.headlamp.asks is not None:
+            return self.headlamp.asks.scopes
+        return None
 
 
 @dataclass(slots=True)
@@ -55,7 +83,7 @@ class Examination:
     asked: Asked
     session: aiohttp.ClientSession
     say: Callable[[str], None]
-    known: Known = field(default_factory=Known)
+    known: Known
 
 
 # Says all that it finds of one trust, causes before consequences; what was said stays said if it

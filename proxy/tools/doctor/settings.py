@@ -7,6 +7,8 @@ account, no certificate to serve with. What is not there is then not examined, a
 from __future__ import annotations
 
 import os
+import re
+import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,15 +21,20 @@ from proxy.config.values import duration_between
 from proxy.files import explain
 from proxy.tools.deploy.arguments import Arguments, Own, take_apart
 from proxy.tools.doctor.examination import Asked
+from proxy.tools.doctor.running import arguments_of_running
 
 MAX_INPUT: Final = 1 << 20  # bytes
-_SERVING: Final = {"trust-dir", "cert-dir", "tls-cert-file", "tls-private-key-file", "plaintext"}
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_ISSUER: Final = re.compile("--(oidc-issuer-url|authentication-config|config)(=|$)")
+# As proxy.config words them.
+_NOWHERE, _NO_CERTIFICATE = "not in a cluster", "no certificate to serve with"
 
 OWN: Final = (
     Own("--headlamp-url", "URL", "Headlamp's address, as it is typed into a browser"),
     Own("--headlamp-scopes", "SCOPES", "the scopes that Headlamp asks for (default: asks it)"),
     Own("--headlamp-ca-file", "FILE", "what browsers trust besides the system's roots"),
     Own("--login", "", "sign in for real, in a browser, and examine the token"),
+    Own("--login-callback", "URL", "where to come back to (default: Headlamp's own, or loopback)"),
     Own("--client-secret-file", "FILE|-", "Headlamp's client secret, for --login"),
     Own("--token-file", "FILE|-", "a token to examine in place of a login; - is standard input"),
     Own("--user", "NAME", "whose rights to look at, without a token; prefix included"),
@@ -47,14 +54,25 @@ class UsageError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One command line, understood. ``refused`` is what ``serve`` would say of the settings."""
+class _Settings:
+    """What the settings of ``serve`` come to; ``refused`` is what it would say of them.
+
+    ``usable`` says that there is a configuration all the same: only what it points to is wrong.
+    """
 
     config: Config
+    refused: tuple[str, ...] = ()
+    usable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One command line, understood."""
+
+    settings: _Settings
     asked: Asked
     seconds: float
     output: str
-    refused: tuple[str, ...] = ()
 
 
 def output_of(arguments: Sequence[str]) -> str:
@@ -73,8 +91,7 @@ def understood(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
     asked = _asked(arguments, problems)
     if problems:
         raise UsageError(*problems)
-    config, refused = _settings(arguments.serve, environ)
-    return Request(config, asked, seconds, output, refused)
+    return Request(_settings(arguments.serve, environ), asked, seconds, output)
 
 
 def _long(argv: Sequence[str]) -> list[str]:
@@ -84,31 +101,56 @@ def _long(argv: Sequence[str]) -> list[str]:
     ]
 
 
-def _settings(given: Sequence[str], environ: Mapping[str, str]) -> tuple[Config, tuple[str, ...]]:
-    """Return the configuration of ``serve``, and what is wrong with it."""
+def _settings(given: Sequence[str], environ: Mapping[str, str]) -> _Settings:
+    """Return the configuration of ``serve``, and what is wrong with it.
+
+    Nothing to serve with is no fault here, nor is not to know of an API server. Where the settings
+    are right and what they point to is not, there is a configuration as well.
+    """
+    if environ.get("KUBERNETES_SERVICE_HOST") and not any(_ISSUER.match(word) for word in given):
+        given = [*arguments_of_running(), *given]
+    as_given = _load(given, environ)
+    with_a_way_to_serve = [*given, "--plaintext"]
+    for settings in (as_given, _load(with_a_way_to_serve, environ)):
+        if not settings.refused:
+            return settings
+        if all(_NOWHERE in problem or _NO_CERTIFICATE in problem for problem in settings.refused):
+            return _load(given, environ, authentication_only=True)
+    for words in (given, with_a_way_to_serve):
+        settings = _load(words, environ, elsewhere=True)
+        if not settings.refused:
+            return _Settings(settings.config, _own(as_given.refused), usable=True)
+    return _Settings(Config(), _own(as_given.refused))
+
+
+def _own(problems: Sequence[str]) -> tuple[str, ...]:
+    """Return what is wrong with the settings themselves, and not with what is not given."""
+    own = [p for p in problems if _NOWHERE not in p and _NO_CERTIFICATE not in p]
+    return tuple(own or problems)
+
+
+def _load(
+    given: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    authentication_only: bool = False,
+    elsewhere: bool = False,
+) -> _Settings:
     from proxy.credentials.kubeconfig import problems_of
     from proxy.plans import problems_of_file
 
-    sources = {word.partition("=")[0].removeprefix("--") for word in given}
-    prefix = "HEADLAMP_AUTH_PROXY_"
-    sources |= {
-        k.removeprefix(prefix).lower().replace("_", "-") for k in environ if k.startswith(prefix)
-    }
-    at_cluster = bool(sources & {"upstream", "kubeconfig", "config"}) or bool(
-        environ.get("KUBERNETES_SERVICE_HOST")
-    )
-    stand_in = [] if sources & (_SERVING | {"config"}) else ["--plaintext"]
     try:
         config = load(
-            [*given, *stand_in],
+            given,
             environ,
             check_kubeconfig=problems_of,
             check_authentication=problems_of_file,
-            authentication_only=not at_cluster,
+            authentication_only=authentication_only,
+            elsewhere=elsewhere,
         )
     except ConfigError as error:
-        return Config(), tuple(error.problems)
-    return config, ()
+        return _Settings(Config(), tuple(error.problems))
+    return _Settings(config)
 
 
 def _asked(arguments: Arguments, problems: list[str]) -> Asked:
@@ -119,6 +161,13 @@ def _asked(arguments: Arguments, problems: list[str]) -> Asked:
     secret = _read(arguments, "--client-secret-file", problems)
     token = _read(arguments, "--token-file", problems)
     ca, admin = (arguments.one(f, "") for f in ("--headlamp-ca-file", "--admin-kubeconfig"))
+    _check_ca(ca, problems)
+    callback = arguments.one("--login-callback", "")
+    if callback and (urlsplit(callback).scheme, urlsplit(callback).hostname in _LOOPBACK) != (
+        "http",
+        True,
+    ):
+        problems.append(f"--login-callback {callback!a}: is not here; write http://localhost:8000")
     user, groups = arguments.one("--user", ""), tuple(arguments.own.get("--group", ()))
     if groups and not user:
         problems.append("--group: needs --user as well")
@@ -133,8 +182,20 @@ def _asked(arguments: Arguments, problems: list[str]) -> Asked:
         groups=groups,
         admin_kubeconfig=Path(admin) if admin else None,
         login="--login" in arguments.own,
+        login_callback=callback,
         client_secret=(secret or b"").decode("utf-8", "replace").strip(),
     )
+
+
+def _check_ca(name: str, problems: list[str]) -> None:
+    if not name:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(name)
+    except ssl.SSLError:
+        problems.append(f"--headlamp-ca-file {name!a}: holds no certificate in PEM")
+    except OSError as error:
+        problems.append(f"--headlamp-ca-file {name!a}: cannot be read: {explain(error)}")
 
 
 def _seconds(text: str, problems: list[str]) -> float:

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from proxy.tools.doctor import browser, client, issuer, through_headlamp, tokens
 from proxy.tools.doctor.walk import Trust
 
-EVERY_TRUST: Final[tuple[Trust, ...]] = ()
+EVERY_TRUST: Final = (
+    Trust(1, (browser.examine,)),
+    Trust(2, (issuer.examine,)),
+    Trust(3, (client.examine,)),
+    Trust(4, (through_headlamp.examine,)),
+    Trust(5, (tokens.identity,)),
+)

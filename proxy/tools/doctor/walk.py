@@ -7,9 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.tools.doctor.causes import DEPENDS_ON_FAILED, EXAMINATION_FAILED, OUT_OF_TIME, TRUSTS
+from proxy.tools.doctor.causes import (
+    DEPENDS_ON_FAILED,
+    EXAMINATION_FAILED,
+    NOT_ASKED,
+    OUT_OF_TIME,
+    TRUSTS,
+)
 from proxy.tools.doctor.examination import Examination, Examiner
-from proxy.tools.doctor.verdict import Finding, Status, Verdict, skipped, unknown
+from proxy.tools.doctor.file_words import in_file
+from proxy.tools.doctor.verdict import Finding, Status, Verdict, failed, skipped, unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +78,16 @@ async def _examined(
                 async for verdict in examine(examination):
                     verdicts.append(verdict)  # noqa: PERF401 (an extend would lose what was said)
         except TimeoutError:
-            verdicts.append(unknown(OUT_OF_TIME, _at(tried), "allow more with --timeout=2m"))
+            mend = "allow more time with --timeout=2m, or see why it takes so long"
+            verdicts.append(failed(OUT_OF_TIME, _at(tried), mend))
         except Exception as error:  # noqa: BLE001 (one trust's bug must not hide the others)
             saw = f"{_at(tried)}: {type(error).__name__}: {error}"
             mend = "report it with this line; the other trusts are examined all the same"
             verdicts.append(unknown(EXAMINATION_FAILED, saw, mend))
+    if not verdicts:
+        verdicts.append(unknown(NOT_ASKED, "nothing was given to examine it by"))
+    if examination.config.authentication_config is not None:
+        verdicts = [in_file(verdict) for verdict in verdicts]
     return Finding(trust.id, trust.name, verdicts, tried)
 
 
