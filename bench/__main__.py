@@ -18,10 +18,11 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench import requests
+from bench import growth, handshakes, long, requests, uploads
 from bench.kernel import load, machine, raise_descriptor_limit
 from bench.nginx import program as nginx_program
 from bench.run import Run, say
@@ -29,7 +30,17 @@ from bench.stage import Stage
 from bench.subjects import DIRECT, OURS, SUBJECTS
 from bench.table import table
 
-PARTS: Final = {"requests": requests.measure}
+PARTS: Final = {
+    "start": handshakes.start,
+    "requests": requests.measure,
+    "fresh": handshakes.fresh,
+    "tokens": handshakes.tokens,
+    "watches": long.watches,
+    "events": long.events,
+    "tunnel": long.tunnels,
+    "uploads": uploads.measure,
+    "growth": growth.measure,
+}
 NAMES: Final = [name for name in SUBJECTS if name != DIRECT]
 RESULTS: Final = Path("bench/results/last.json")
 
@@ -56,7 +67,7 @@ def main() -> int:
         before = load()
         for part in parts:
             say(f"{part}, {time.monotonic() - began:.0f} s after the start")
-            run.attempt(part, lambda part=part: PARTS[part](run))
+            run.attempt(part, partial(PARTS[part], run))
     run.record.about = {
         **machine(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
