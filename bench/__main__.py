@@ -4,8 +4,8 @@
     make bench BENCH=small                   # everything, less thoroughly
     make bench BENCH="small requests envoy nginx"   # these parts, of these proxies and of ours
 
-The figures go to ``bench/results/last.json``; `make bench-record` makes them those of
-``docs/performance.md``. Only ratios within one run mean anything, because machines differ.
+The figures go to ``bench/results/last.json``; ``make bench-record`` makes them those of
+``docs/performance.md``. Interrupted, it keeps what it has and leaves nothing running. Only ratios within one run mean anything, because machines differ.
 
 Needs nginx and wrk (Debian: apt-get install nginx-light wrk); Envoy comes from PyPI.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -65,9 +66,12 @@ def main() -> int:
         stage = stack.enter_context(Stage(Path(folder)))
         run = Run(stage, names, small="small" in what)
         before = load()
-        for part in parts:
-            say(f"{part}, {time.monotonic() - began:.0f} s after the start")
-            run.attempt(part, partial(PARTS[part], run))
+        try:
+            for part in parts:
+                say(f"{part}, {time.monotonic() - began:.0f} s after the start")
+                run.attempt(part, partial(PARTS[part], run))
+        except KeyboardInterrupt:
+            run.record.missing.append("the rest: interrupted")
     run.record.about = {
         **machine(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -82,6 +86,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an end in order, figures kept
     try:
         sys.exit(main())
     except KeyboardInterrupt:
