@@ -99,7 +99,10 @@ class RequestHead:
 
     def header(self, name: bytes) -> bytes:
         """Return the first passing header called ``name`` (lower-case), empty if there is none."""
-        return next((value for known, value in self.passing if known.lower() == name), b"")
+        for known, value in self.passing:
+            if known.lower() == name:
+                return value
+        return b""
 
     def replace(self, name: bytes, value: bytes) -> None:
         """Have ``name`` (lower-case) pass with this value, whatever the client's was, if any.
