@@ -23,16 +23,18 @@ from proxy.audit.event import (
 )
 from proxy.audit.policy import Policy, Stage, Stages
 from proxy.errors import AuthenticationError, ProxyError
+from proxy.forwarded import Chain, Networks, chain
 from proxy.http.exchange import Exchange
 from proxy.http.service import Admission
 from proxy.limits import Limit
-from proxy.observe.access_log import MAX_DETAIL
+from proxy.observe.access_log import MAX_DETAIL, MAX_NAME
 from proxy.observe.redaction import redact
 from proxy.observe.requests import outcome_of
 from proxy.speaker import PassedThrough
 
 DOMAIN: Final = "headlamp-auth-proxy.dev/"
 
+_DIRECT: Final = Chain()
 _NOTHING: Final[Mapping[str, str]] = {}
 
 
@@ -46,8 +48,11 @@ class Sink(Protocol):
 class AuditObserver:
     """Audits exchanges; satisfies ``http.service.Observer``."""
 
-    def __init__(self, policy: Policy, sinks: Sequence[Sink]) -> None:
+    def __init__(
+        self, policy: Policy, sinks: Sequence[Sink], forwarded_from: Networks = ()
+    ) -> None:
         self._policy = policy
+        self._forwarded_from = forwarded_from
         self._sinks = tuple(sinks)
         self._audited: dict[Exchange, tuple[Record, Stages]] = {}
 
@@ -74,7 +79,7 @@ class AuditObserver:
         status = status_of(exchange.status, exchange.error)
         if exchange.info.long_running and not exchange.answered_at:
             self._tell(audited, "ResponseStarted", status)
-        self._tell(audited, "ResponseComplete", status, _annotations(exchange))
+        self._tell(audited, "ResponseComplete", status, self._annotations(exchange))
 
     def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
         """What is no request has no event; kube-apiserver does not hear of it either."""
@@ -91,16 +96,40 @@ class AuditObserver:
         stages = self._stages(exchange, user)
         if not stages:
             return None
-        audited = Record(_request(exchange, user, impersonated)), stages
+        audited = Record(self._request(exchange, user, impersonated)), stages
         self._tell(audited, "RequestReceived")
         return audited
+
+    def _request(
+        self, exchange: Exchange, user: User | None, impersonated: User | None = None
+    ) -> Request:
+        return Request(
+            audit_id=exchange.audit_id,
+            target=exchange.head.target,
+            info=exchange.info,
+            user=user,
+            impersonated=impersonated,
+            source_ips=_source_ips(self._chain(exchange), exchange.client.address),
+            user_agent=exchange.head.header(b"user-agent"),
+            received_at=exchange.received_at,
+        )
+
+    def _chain(self, exchange: Exchange) -> Chain:
+        values = exchange.head.forwarded_for
+        if not values:
+            return _DIRECT
+        return chain(values, exchange.client.address, self._forwarded_from)
+
+    def _annotations(self, exchange: Exchange) -> Mapping[str, str]:
+        claimed = self._chain(exchange).unverified[:MAX_NAME]
+        return _annotations(exchange, claimed)
 
     def _unauthenticated(self, exchange: Exchange) -> None:
         stages = self._stages(exchange, None)
         if stages:
             status = unauthenticated(exchange.head.authorization)
-            record = Record(_request(exchange, None, None))
-            self._tell((record, stages), "ResponseStarted", status, _annotations(exchange))
+            record = Record(self._request(exchange, None))
+            self._tell((record, stages), "ResponseStarted", status, self._annotations(exchange))
 
     def _stages(self, exchange: Exchange, user: User | None) -> Stages:
         if user is None:
@@ -121,20 +150,6 @@ class AuditObserver:
                 sink.write(line)
 
 
-def _request(exchange: Exchange, user: User | None, impersonated: User | None) -> Request:
-    address = exchange.client.address
-    return Request(
-        audit_id=exchange.audit_id,
-        target=exchange.head.target,
-        info=exchange.info,
-        user=user,
-        impersonated=impersonated,
-        source_ips=() if address == "unix" else (address,),
-        user_agent=exchange.head.header(b"user-agent"),
-        received_at=exchange.received_at,
-    )
-
-
 def _users(admission: Admission) -> tuple[User, User | None]:
     """Return who asks, and whom they asked to be."""
     identity, bearer = admission.identity, admission.bearer
@@ -148,8 +163,16 @@ def _users(admission: Admission) -> tuple[User, User | None]:
     return User(bearer.username, (*bearer.groups, AUTHENTICATED)), acting
 
 
-def _annotations(exchange: Exchange) -> Mapping[str, str]:
+def _source_ips(came: Chain, peer: str) -> tuple[str, ...]:
+    """Return what is known of where a request came from, the peer last, as kube-apiserver does."""
+    if peer == "unix" or came.verified[-1:] == (peer,):
+        return came.verified
+    return (*came.verified, peer)
+
+
+def _annotations(exchange: Exchange, claimed: str) -> Mapping[str, str]:
     annotations = dict(exchange.annotations)
+    annotations[f"{DOMAIN}forwarded-for-unverified"] = claimed
     bearer = exchange.admission.bearer if exchange.admission else None
     if bearer is not None and bearer.issuer:
         annotations[f"{DOMAIN}token-issuer"] = bearer.issuer

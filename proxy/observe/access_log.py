@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.errors import ProxyError
+from proxy.forwarded import Networks, chain
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.logs import Timestamps, encode_line
 from proxy.requestinfo import Kind, RequestInfo
@@ -63,13 +64,15 @@ class Entry:
     outcome: str = ""
     identity: Identity | None = None
     error: ProxyError | None = None
+    forwarded_for: Sequence[bytes] = ()  # as it came
 
 
 class AccessLog:
     """Writes entries as JSON lines."""
 
-    def __init__(self, writer: LogWriter) -> None:
+    def __init__(self, writer: LogWriter, forwarded_from: Networks = ()) -> None:
         self._writer = writer
+        self._forwarded_from = forwarded_from
         self._timestamps = Timestamps()
 
     def write(self, entry: Entry) -> None:
@@ -114,6 +117,12 @@ class AccessLog:
         fields["bytes_in"] = entry.bytes_in
         fields["bytes_out"] = entry.bytes_out
         fields["client"] = entry.client
+        if entry.forwarded_for:
+            came = chain(entry.forwarded_for, entry.client, self._forwarded_from)
+            if came.verified:
+                fields["forwarded_for"] = came.verified
+            if came.unverified:
+                fields["forwarded_for_unverified"] = came.unverified[:MAX_NAME]
         if entry.user_agent:
             fields["user_agent"] = entry.user_agent[:MAX_USER_AGENT].decode("utf-8", "replace")
         return fields

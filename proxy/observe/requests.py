@@ -114,4 +114,5 @@ def _entry(exchange: Exchange) -> Entry:
         if identity
         else None,
         error=exchange.error,
+        forwarded_for=head.forwarded_for,
     )

@@ -121,7 +121,9 @@ async def _run(config: Config, writer: LogWriter) -> int:
             config.max_token_bytes,
             may_impersonate=config.allow_impersonation,
         )
-        observers: list[Observer] = [RequestObserver(metrics, AccessLog(writer))]
+        observers: list[Observer] = [
+            RequestObserver(metrics, AccessLog(writer, config.forwarded_from))
+        ]
         if (tracing := tracing_of(config)) is not None:
             observers.append(tracing)
             stack.push_async_callback(send_spans, tracing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -13,7 +14,9 @@ from proxy.audit.log_file import MAX_BUFFERED, MEGABYTE, LogFile, Rotation
 from proxy.audit.observer import AuditObserver, Sink
 from proxy.audit.policy import Policy
 from proxy.audit.policy_file import InvalidPolicy, parse_policy
+from proxy.audit.webhook import WebhookSink
 from proxy.config import Config
+from proxy.credentials.kubeconfig import KubeconfigError, webhook_from_kubeconfig
 from proxy.files import FollowedFile, SourceError, explain
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
@@ -37,7 +40,12 @@ async def auditing(config: Config, metrics: Metrics) -> AsyncIterator[list[Audit
             log = _log_sink(config, config.audit_log_path, metrics)
             stack.callback(log.close)
             sinks.append(log)
-        yield [AuditObserver(policy, sinks)]
+        if config.audit_webhook_config_file is not None:
+            webhook = _webhook_sink(config.audit_webhook_config_file, metrics)
+            sending = asyncio.create_task(webhook.run(), name="audit webhook")
+            stack.push_async_callback(webhook.close, sending)
+            sinks.append(webhook)
+        yield [AuditObserver(policy, sinks, config.forwarded_from)]
 
 
 def _policy(path: Path) -> Policy:
@@ -59,6 +67,19 @@ def _log_sink(config: Config, path: Path, metrics: Metrics) -> LogWriter:
     writer.on_drop = partial(metrics.audit_dropped, "log")
     writer.on_error = partial(metrics.audit_failed, "log")
     return writer
+
+
+def _webhook_sink(path: Path, metrics: Metrics) -> WebhookSink:
+    try:
+        sink = WebhookSink(webhook_from_kubeconfig(path))
+    except (KubeconfigError, OSError) as error:
+        problems = error.problems if isinstance(error, KubeconfigError) else [explain(error)]
+        flag = f"--audit-webhook-config-file {str(path)!r}"
+        raise StartError(*(f"{flag}: {problem}" for problem in problems)) from error
+    sink.on_write = partial(metrics.audit_written, "webhook")
+    sink.on_drop = partial(metrics.audit_dropped, "webhook")
+    sink.on_error = partial(metrics.audit_failed, "webhook")
+    return sink
 
 
 def _log_file(config: Config, path: Path) -> LogFile:

@@ -192,7 +192,7 @@ def ask(
         connection.request(method, path, None if body is None else json.dumps(body), sent)
         with connection.getresponse() as answer:
             answer.read()
-            (audit_id,) = answer.headers.get_all("Audit-Id")
+            (audit_id,) = answer.headers.get_all("Audit-Id", [])
             return str(audit_id)
 
 
