@@ -69,7 +69,7 @@ class LogFile(LogWriter):
             self._reopen()
         limit = self._rotation.max_bytes
         if limit and self._size and self._size + size > limit:
-            self._path.rename(self._backup(time.time()))
+            self._path.rename(self._backup())
             self._reopen()
             self._delete_old()
         self._size += size
@@ -92,9 +92,16 @@ class LogFile(LogWriter):
             _log.error("the audit log %s cannot be written: %s", self._path, failure)
         self._failure = failure
 
-    def _backup(self, now: float) -> Path:
-        stamp = f"{time.strftime(_STAMP, time.gmtime(now))}.{int(now % 1 * 1000):03d}"
-        return self._path.with_name(f"{self._path.stem}-{stamp}{self._path.suffix}")
+    def _backup(self) -> Path:
+        """Return a name that no file has: a clock may be set back, and nothing is written over."""
+        milliseconds = int(time.time() * 1000)
+        while True:
+            second, rest = divmod(milliseconds, 1000)
+            stamp = f"{time.strftime(_STAMP, time.gmtime(second))}.{rest:03d}"
+            path = self._path.with_name(f"{self._path.stem}-{stamp}{self._path.suffix}")
+            if not path.exists():
+                return path
+            milliseconds += 1
 
     def _delete_old(self) -> None:
         """Delete the backups that are too many or too old; what cannot be deleted stays."""

@@ -22,6 +22,7 @@ from proxy.audit.event import (
     unauthenticated,
 )
 from proxy.audit.policy import Policy, Stage, Stages
+from proxy.denial import Bearer
 from proxy.errors import AuthenticationError, ProxyError
 from proxy.forwarded import Chain, Networks, chain
 from proxy.http.exchange import Exchange
@@ -30,9 +31,8 @@ from proxy.limits import Limit
 from proxy.observe.access_log import MAX_DETAIL, MAX_NAME
 from proxy.observe.redaction import redact
 from proxy.observe.requests import outcome_of
+from proxy.rights import DOMAIN
 from proxy.speaker import PassedThrough
-
-DOMAIN: Final = "headlamp-auth-proxy.dev/"
 
 _DIRECT: Final = Chain()
 _NOTHING: Final[Mapping[str, str]] = {}
@@ -92,7 +92,7 @@ class AuditObserver:
 
     def _begin(self, exchange: Exchange) -> tuple[Record, Stages] | None:
         """Return what is to be told of a request, having told that it was received."""
-        user, impersonated = _users(exchange.admission) if exchange.admission else (None, None)
+        user, impersonated = _users(exchange.admission, _bearer(exchange))
         stages = self._stages(exchange, user)
         if not stages:
             return None
@@ -150,17 +150,25 @@ class AuditObserver:
                 sink.write(line)
 
 
-def _users(admission: Admission) -> tuple[User, User | None]:
+def _bearer(exchange: Exchange) -> Bearer | None:
+    """Return whose token it was, if that is known."""
+    if exchange.admission is not None:
+        return exchange.admission.bearer
+    return exchange.error.bearer if exchange.error is not None else None
+
+
+def _users(admission: Admission | None, bearer: Bearer | None) -> tuple[User | None, User | None]:
     """Return who asks, and whom they asked to be."""
-    identity, bearer = admission.identity, admission.bearer
+    person = User(bearer.username, (*bearer.groups, AUTHENTICATED)) if bearer else None
+    if admission is None:
+        return person, None
+    identity = admission.identity
     if isinstance(identity, PassedThrough):
         return User(identity.username, identity.groups), None
     acting = User(
         identity.username, (*identity.groups, AUTHENTICATED), identity.uid, identity.extra
     )
-    if not identity.original:
-        return acting, None
-    return User(bearer.username, (*bearer.groups, AUTHENTICATED)), acting
+    return (person, acting) if identity.original else (acting, None)
 
 
 def _source_ips(came: Chain, peer: str) -> tuple[str, ...]:
@@ -172,16 +180,13 @@ def _source_ips(came: Chain, peer: str) -> tuple[str, ...]:
 
 def _annotations(exchange: Exchange, claimed: str) -> Mapping[str, str]:
     annotations = dict(exchange.annotations)
-    annotations[f"{DOMAIN}forwarded-for-unverified"] = claimed
-    bearer = exchange.admission.bearer if exchange.admission else None
-    if bearer is not None and bearer.issuer:
-        annotations[f"{DOMAIN}token-issuer"] = bearer.issuer
-        annotations[f"{DOMAIN}token-subject"] = bearer.subject
-        annotations[f"{DOMAIN}token-id"] = bearer.token_id
+    annotations[f"{DOMAIN}/forwarded-for-unverified"] = claimed
+    if (bearer := _bearer(exchange)) is not None:
+        annotations |= {key: ", ".join(values) for key, values in bearer.facts.items()}
     if exchange.error is not None:
-        annotations[f"{DOMAIN}reason"] = exchange.error.label
+        annotations[f"{DOMAIN}/reason"] = exchange.error.label
         if exchange.error.detail:
-            annotations[f"{DOMAIN}detail"] = exchange.error.detail[:MAX_DETAIL]
+            annotations[f"{DOMAIN}/detail"] = exchange.error.detail[:MAX_DETAIL]
     if outcome := outcome_of(exchange):
-        annotations[f"{DOMAIN}outcome"] = outcome
+        annotations[f"{DOMAIN}/outcome"] = outcome
     return {key: value for key, value in annotations.items() if value}

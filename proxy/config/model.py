@@ -212,6 +212,15 @@ class Config:
         "Send the token's `jti` along as the extra `authentication.kubernetes.io/credential-id`, "
         "as kube-apiserver records it; this proxy's account then needs impersonate on it.",
     )
+    send_token_facts: bool = one(
+        IDENTITY,
+        "",
+        "false",
+        values.switch,
+        "Send what the token says about where it came from along as extras under "
+        "`headlamp-auth-proxy.dev/`: issuer, subject, id, and of tsidp node and addresses; this "
+        "proxy's account then needs impersonate on them.",
+    )
     groups_allow: tuple[str, ...] = many(
         IDENTITY,
         "GLOB",

@@ -37,6 +37,7 @@ DEFAULTS: dict[str, object] = {
     "oidc_groups_claim": ("tags", "groups"),
     "oidc_groups_prefix": "",
     "send_credential_id": False,
+    "send_token_facts": False,
     "groups_allow": (),
     "allow_reserved_group": (),
     "reserved_prefix": ("system:", "kubeadm:", "eks:", "aks:"),
