@@ -13,7 +13,10 @@ What only the operator may see goes into ``detail``, which reaches the log and n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from proxy.denial import Bearer
 
 
 class ProxyError(Exception):
@@ -27,6 +30,7 @@ class ProxyError(Exception):
     label: ClassVar[str] = ""
     message: ClassVar[str] = ""
     retry_after: ClassVar[int | None] = None  # seconds, sent as Retry-After
+    bearer: Bearer | None = None  # whose token it was, where it held: for the audit log
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.message)

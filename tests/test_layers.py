@@ -16,8 +16,12 @@ MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / "proxy").rglob("*.py
 # Everything that decides. Clocks, loops, files, sockets and logs are for the shell around it.
 PURE = {
     "proxy/algorithms.py",
+    "proxy/audit/event.py",
+    "proxy/audit/policy.py",
+    "proxy/audit/policy_file.py",
     "proxy/denial.py",
     "proxy/errors.py",
+    "proxy/forwarded.py",
     "proxy/headers.py",
     "proxy/impersonation.py",
     "proxy/limits.py",
@@ -95,6 +99,7 @@ IMPURE = {"asyncio", "aiohttp", "logging", "os", "socket", "ssl", "subprocess", 
 
 # package (or module) -> what of this program it may not know
 FORBIDDEN = {
+    "proxy/audit": ("proxy.config",),
     "proxy/authn": ("proxy.http", "proxy.config", "proxy.credentials", "proxy.observe"),
     "proxy/http": ("proxy.authn", "proxy.config", "proxy.credentials", "proxy.observe"),
     "proxy/credentials": ("proxy.authn", "proxy.config", "proxy.http", "proxy.observe"),

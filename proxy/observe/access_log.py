@@ -9,12 +9,13 @@ which costs twice as much.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from proxy.errors import ProxyError
+from proxy.forwarded import Networks, chain
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.logs import Timestamps, encode
 from proxy.observe.redaction import redact
@@ -66,13 +67,15 @@ class Entry:
     outcome: str = ""
     identity: Identity | None = None
     error: ProxyError | None = None
+    forwarded_for: Sequence[bytes] = ()  # as it came
 
 
 class AccessLog:
     """Writes entries as JSON lines."""
 
-    def __init__(self, writer: LogWriter) -> None:
+    def __init__(self, writer: LogWriter, forwarded_from: Networks = ()) -> None:
         self._writer = writer
+        self._forwarded_from = forwarded_from
         self._timestamps = Timestamps()
 
     def write(self, entry: Entry) -> None:
@@ -96,9 +99,20 @@ class AccessLog:
                 "" if upstream is None else f',"upstream_ms":{round(upstream * 1000, 3)}',
                 f',"bytes_in":{entry.bytes_in},"bytes_out":{entry.bytes_out}',
                 _client(entry.client, entry.user_agent[:MAX_USER_AGENT]),
+                self._forwarded(entry) if entry.forwarded_for else "",
                 "}",
             )
         )
+
+    def _forwarded(self, entry: Entry) -> str:
+        """Return whom the request is said to have come from, and how far that can be believed."""
+        came = chain(entry.forwarded_for, entry.client, self._forwarded_from)
+        fields: dict[str, object] = {}
+        if came.verified:
+            fields["forwarded_for"] = came.verified
+        if came.unverified:
+            fields["forwarded_for_unverified"] = came.unverified[:MAX_NAME]
+        return _members(fields)
 
 
 def _members(fields: Mapping[str, object]) -> str:

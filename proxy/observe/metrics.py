@@ -15,7 +15,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
-from typing import Final, TypeVar, get_args
+from typing import Final, Literal, TypeVar, get_args
 
 import prometheus_client
 from prometheus_client import (
@@ -54,6 +54,8 @@ PREFIX: Final = "headlamp_auth_proxy"
 
 FETCH_RESULTS: Final[tuple[FetchResult, ...]] = get_args(FetchResult)
 CONNECTION_LIMITS: Final[tuple[Limit, ...]] = get_args(Limit)
+AuditSink = Literal["log", "webhook"]
+AUDIT_SINKS: Final[tuple[AuditSink, ...]] = get_args(AuditSink)
 STREAM_KINDS: Final = tuple(kind for kind in KINDS if kind != "unary")
 TOKEN_ERRORS: Final = (AuthenticationError, KeysUnavailable, TokenTooLarge, MultipleCredentials)
 
@@ -101,6 +103,7 @@ class Metrics:
         self._keys()
         self._identity()
         self._reviews()
+        self._audit()
         self._process()
         self._refusals = {error.label: self._series_of(error) for error in every_error()}
 
@@ -169,6 +172,18 @@ class Metrics:
         """Count a question to the API server, ``seconds`` after it was put."""
         self._review_results[kind, outcome].inc()
         self._review_duration[kind].observe(seconds)
+
+    def audit_written(self, sink: AuditSink, count: int) -> None:
+        """Count audit events that have reached a sink."""
+        self._audit_events[sink, "written"].inc(count)
+
+    def audit_dropped(self, sink: AuditSink, count: int) -> None:
+        """Count audit events that a sink will never have."""
+        self._audit_events[sink, "dropped"].inc(count)
+
+    def audit_failed(self, sink: AuditSink) -> None:
+        """Count an attempt to reach a sink that has failed."""
+        self._audit_errors[sink].inc()
 
     # what there is
 
@@ -328,6 +343,21 @@ class Metrics:
             "finding",
         )
         self.own_privileges = _bind(privileges.labels, FINDINGS)
+
+    def _audit(self) -> None:
+        events = self._counter(
+            "audit_events_total", "Audit events, by sink and by what became of them.",
+            "sink", "result",
+        )  # fmt: skip
+        self._audit_events = {
+            (sink, result): events.labels(sink, result)
+            for sink in AUDIT_SINKS
+            for result in ("written", "dropped")
+        }
+        errors = self._counter(
+            "audit_errors_total", "Attempts to write or send audit events that failed.", "sink"
+        )
+        self._audit_errors = _bind(errors.labels, AUDIT_SINKS)
 
     def _process(self) -> None:
         self.serving_certificate_expiry = self._gauge(

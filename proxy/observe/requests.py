@@ -76,7 +76,7 @@ class RequestObserver:
         self._metrics.limited(limit)
 
 
-def _outcome(exchange: Exchange) -> str:
+def outcome_of(exchange: Exchange) -> str:
     """Say in a word what the status code does not."""
     if exchange.truncated:
         return "truncated"
@@ -98,7 +98,7 @@ def _entry(exchange: Exchange) -> Entry:
         info=exchange.info,
         kind=exchange.kind,
         code=exchange.status,
-        outcome=_outcome(exchange),
+        outcome=outcome_of(exchange),
         client=exchange.client.address,
         user_agent=head.header(b"user-agent"),
         duration=exchange.ended_at - exchange.began_at,
@@ -114,4 +114,5 @@ def _entry(exchange: Exchange) -> Entry:
         if identity
         else None,
         error=exchange.error,
+        forwarded_for=head.forwarded_for,
     )

@@ -33,6 +33,7 @@ from proxy.observe.requests import RequestObserver
 from proxy.plans import policy_of
 from proxy.reviews.client import Reviewer
 from proxy.reviews.self_check import WithheldCredential
+from proxy.server.auditing import auditing
 from proxy.server.building import (
     StartError,
     certificate_of,
@@ -120,10 +121,13 @@ async def _run(config: Config, writer: LogWriter) -> int:
             config.max_token_bytes,
             may_impersonate=config.allow_impersonation,
         )
-        observers: list[Observer] = [RequestObserver(metrics, AccessLog(writer))]
+        observers: list[Observer] = [
+            RequestObserver(metrics, AccessLog(writer, config.forwarded_from))
+        ]
         if (tracing := tracing_of(config)) is not None:
             observers.append(tracing)
             stack.push_async_callback(send_spans, tracing)
+        observers += await stack.enter_async_context(auditing(config, metrics))
         service = Service(
             gate=gates_of(config, gate, issuers.authenticator, policy, for_clients),
             credential=WithheldCredential(credential, check),

@@ -84,6 +84,7 @@ def self_check_of(config: Config, reviewer: Reviewer, policy: Policy) -> SelfChe
         *(rights.TOKEN_PASSTHROUGH if config.token_passthrough else ()),
         *(rights.ALLOW_IMPERSONATION if config.allow_impersonation else ()),
         *(rights.SEND_CREDENTIAL_ID if config.send_credential_id else ()),
+        *(rights.SEND_TOKEN_FACTS if config.send_token_facts else ()),
     ]
     allowed = config.allow_privileged_service_account
     return SelfCheck(reviewer, policy, needed=needed, allow_privileged=allowed)
