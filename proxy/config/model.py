@@ -33,6 +33,7 @@ IDENTITY: Final = "Identity"
 UPSTREAM: Final = "API server"
 SERVING: Final = "Serving"
 LIMITS: Final = "Limits"
+SESSIONS: Final = "Sessions"
 ADMIN: Final = "Administration"
 
 
@@ -475,6 +476,32 @@ class Config:
         values.number(1, 5000),
         "The most groups, of those that --groups-allow lets pass, that a token may bring; each is "
         "a header of every request to the API server.",
+    )
+
+    record_sessions: Path | None = one(
+        SESSIONS,
+        "DIRECTORY",
+        "",
+        values.file,
+        "Where to record what exec and attach print, as asciicast v2; made if it is not there, and "
+        "for the owner only. What people type is not recorded.",
+        words="none",
+    )
+    record_sessions_failure: str = one(
+        SESSIONS,
+        "open|closed",
+        "open",
+        values.one_of("open", "closed"),
+        "What becomes of a session that cannot be recorded (SPDY, a full disk): `open` lets it go "
+        "on without, `closed` refuses or ends it, and all but reading on nodes' own API with it.",
+    )
+    record_sessions_max_bytes: int = one(
+        SESSIONS,
+        "BYTES",
+        "104857600",
+        values.number(65_536, 1 << 40),
+        "The most bytes of one recording; what becomes of longer ones is said by "
+        "--record-sessions-failure.",
     )
 
     admin_listen: Address = one(

@@ -9,8 +9,8 @@ which costs twice as much.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.errors import ProxyError
@@ -45,7 +45,8 @@ class Entry:
 
     ``code`` is the status that the client was sent, 0 for none; ``outcome`` says in a word what
     the status does not. ``identity`` is None if it did not come to one. ``error`` is set where the
-    proxy itself refused or cut the request.
+    proxy itself refused or cut the request. ``session`` is what is known of an exec, attach or
+    port-forward, as fields of their own.
     """
 
     audit_id: str
@@ -63,6 +64,7 @@ class Entry:
     outcome: str = ""
     identity: Identity | None = None
     error: ProxyError | None = None
+    session: Mapping[str, object] = field(default_factory=dict)
 
 
 class AccessLog:
@@ -108,6 +110,7 @@ class AccessLog:
             if entry.error.detail:
                 fields["detail"] = entry.error.detail[:MAX_DETAIL]
         fields["kind"] = entry.kind
+        fields.update(entry.session)
         fields["duration_ms"] = round(entry.duration * 1000, 3)
         if entry.upstream is not None:
             fields["upstream_ms"] = round(entry.upstream * 1000, 3)
