@@ -335,6 +335,30 @@ class Denied(ProxyError):
     )
 
 
+class SessionNotRecordable(ProxyError):
+    """Every session must be recorded here, and of this one nothing can be."""
+
+    code = 403
+    reason = "Forbidden"
+    label = "session_not_recordable"
+    message = (
+        "Sessions are recorded here, and this one cannot be. Use a client that speaks WebSocket: "
+        "Headlamp, or kubectl 1.31 or later without KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false."
+    )
+
+
+class RecordingFailed(ProxyError):
+    """Every session must be recorded here, and the recording cannot be written."""
+
+    code = 403
+    reason = "Forbidden"
+    label = "recording_failed"
+    message = (
+        "Sessions are recorded here, and the recording cannot be written now. Tell those who run "
+        "this cluster."
+    )
+
+
 # --- Limits --------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ UPSTREAM: Final = "API server"
 SERVING: Final = "Serving"
 LIMITS: Final = "Limits"
 AUDIT: Final = "Audit"
+SESSIONS: Final = "Sessions"
 ADMIN: Final = "Administration"
 
 
@@ -544,6 +545,31 @@ class Config:
         "addresses are then source addresses in the audit log. Others' is logged as unverified.",
         collect=tuple,
         words="none",
+    )
+    record_sessions: Path | None = one(
+        SESSIONS,
+        "DIRECTORY",
+        "",
+        values.file,
+        "Where to record what exec and attach print, as asciicast v2; made if it is not there, and "
+        "for the owner only. What people type is not recorded.",
+        words="none",
+    )
+    record_sessions_failure: str = one(
+        SESSIONS,
+        "open|closed",
+        "open",
+        values.one_of("open", "closed"),
+        "What becomes of a session that cannot be recorded (SPDY, a full disk): `open` lets it go "
+        "on without, `closed` refuses or ends it, and all but reading on nodes' own API with it.",
+    )
+    record_sessions_max_bytes: int = one(
+        SESSIONS,
+        "BYTES",
+        "104857600",
+        values.number(65_536, 1 << 40),
+        "The most bytes of one recording; what becomes of longer ones is said by "
+        "--record-sessions-failure.",
     )
 
     admin_listen: Address = one(

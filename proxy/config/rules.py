@@ -67,6 +67,15 @@ def _discovery(config: Config, report: Report) -> None:
         )
 
 
+def _recordings(config: Config, report: Report) -> None:
+    if config.record_sessions_failure == "closed" and config.record_sessions is None:
+        report.rule(
+            "records nothing without --record-sessions; give the directory, or remove it",
+            "record_sessions_failure",
+            "record_sessions",
+        )
+
+
 def _keys_from_file(config: Config, report: Report) -> None:
     if config.oidc_jwks_file is None:
         return
@@ -259,4 +268,5 @@ _RULES: Final[_Rules] = (
     _a_token_fits_in_a_head,
     _listeners_differ,
     _audit_has_a_policy_and_a_place,
+    _recordings,
 )

@@ -121,6 +121,15 @@ def number(lowest: int, highest: int, *, or_none: bool = False) -> Callable[[str
     return parse
 
 
+def one_of(*words: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in words:
+            raise ValueError(f"is not known; write {' or '.join(words)}")
+        return value
+
+    return parse
+
+
 def issuer(value: str) -> str:
     """kube-apiserver's rule (ValidateAuthenticationConfiguration, validateIssuerURL).
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -49,7 +49,8 @@ class Entry:
 
     ``code`` is the status that the client was sent, 0 for none; ``outcome`` says in a word what
     the status does not. ``identity`` is None if it did not come to one. ``error`` is set where the
-    proxy itself refused or cut the request.
+    proxy itself refused or cut the request. ``session`` is what is known of an exec, attach or
+    port-forward, as fields of their own.
     """
 
     audit_id: str
@@ -68,6 +69,7 @@ class Entry:
     identity: Identity | None = None
     error: ProxyError | None = None
     forwarded_for: Sequence[bytes] = ()  # as it came
+    session: Mapping[str, object] = field(default_factory=dict)
 
 
 class AccessLog:
@@ -100,6 +102,7 @@ class AccessLog:
                 f',"bytes_in":{entry.bytes_in},"bytes_out":{entry.bytes_out}',
                 _client(entry.client, entry.user_agent[:MAX_USER_AGENT]),
                 self._forwarded(entry) if entry.forwarded_for else "",
+                _members(entry.session),
                 "}",
             )
         )

@@ -49,6 +49,7 @@ from proxy.observe.series import Counter, Gauge, Histogram
 from proxy.requestinfo import KINDS, Kind
 from proxy.reviews import documents
 from proxy.reviews.privileges import FINDINGS
+from proxy.sessions.recorder import Result
 
 PREFIX: Final = "headlamp_auth_proxy"
 
@@ -56,6 +57,7 @@ FETCH_RESULTS: Final[tuple[FetchResult, ...]] = get_args(FetchResult)
 CONNECTION_LIMITS: Final[tuple[Limit, ...]] = get_args(Limit)
 AuditSink = Literal["log", "webhook"]
 AUDIT_SINKS: Final[tuple[AuditSink, ...]] = get_args(AuditSink)
+RECORDING_RESULTS: Final[tuple[Result, ...]] = get_args(Result)
 STREAM_KINDS: Final = tuple(kind for kind in KINDS if kind != "unary")
 TOKEN_ERRORS: Final = (AuthenticationError, KeysUnavailable, TokenTooLarge, MultipleCredentials)
 
@@ -344,6 +346,13 @@ class Metrics:
         )
         self.own_privileges = _bind(privileges.labels, FINDINGS)
 
+        recordings = self._counter(
+            "recordings_total",
+            "Recordings of sessions that have ended, by what became of the file.",
+            "result",
+        )
+        self._recordings = _bind(recordings.labels, RECORDING_RESULTS)
+
     def _audit(self) -> None:
         events = self._counter(
             "audit_events_total", "Audit events, by sink and by what became of them.",
@@ -389,6 +398,9 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+
+    def recording_ended(self, result: Result) -> None:
+        self._recordings[result].inc()
 
     def _series_of(self, error: type[ProxyError]) -> list[Counter]:
         """Create and return the children that one refusal of this class increments."""

@@ -42,6 +42,7 @@ from proxy.server.building import (
     issuers_of,
     limits_of,
     pool_of,
+    recorder_of,
     self_check_of,
     tracing_of,
     upstream_of,
@@ -56,6 +57,7 @@ from proxy.server.running import (
     send_spans,
 )
 from proxy.server.showing import Parts, checks_of, show
+from proxy.sessions.sessions import Sessions
 from proxy.version import installed_version
 
 _log = logging.getLogger(__name__)
@@ -113,6 +115,10 @@ async def _run(config: Config, writer: LogWriter) -> int:
         stack.push_async_callback(ourselves.close)
         stack.push_async_callback(for_clients.close)
         check = self_check_of(config, ourselves, policy)
+        recorder = recorder_of(config)
+        if recorder is not None:
+            recorder.on_end = metrics.recording_ended
+            stack.callback(recorder.close)
         gate = Gate(
             issuers.authenticator,
             cache,
@@ -140,6 +146,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
             requests=Tally(config.max_requests_per_user),
             denial=denial,
             bare_pool=bare_pool if config.token_passthrough else None,
+            sessions=Sessions(recorder, required=config.record_sessions_failure == "closed"),
         )
         listener = Listener(service)
         if denial is not None:
