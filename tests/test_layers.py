@@ -88,7 +88,17 @@ PURE = {
     "proxy/tools/demo/issuer/protocol.py",
     "proxy/tools/demo/issuer/sessions.py",
     "proxy/tools/demo/issuer/signing.py",
+    "proxy/tools/doctor/answer.py",
+    "proxy/tools/doctor/authorize.py",
     "proxy/tools/doctor/causes.py",
+    "proxy/tools/doctor/discovery.py",
+    "proxy/tools/doctor/exchange.py",
+    "proxy/tools/doctor/file_words.py",
+    "proxy/tools/doctor/headlamp_issuer.py",
+    "proxy/tools/doctor/scopes.py",
+    "proxy/tools/doctor/token_mends.py",
+    "proxy/tools/doctor/trouble.py",
+    "proxy/tools/doctor/tsidp.py",
     "proxy/tools/doctor/verdict.py",
 }
 IMPURE = {"asyncio", "aiohttp", "logging", "os", "socket", "ssl", "subprocess", "time", "uvloop"}
