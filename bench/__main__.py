@@ -4,8 +4,8 @@
     make bench BENCH=small                   # everything, less thoroughly
     make bench BENCH="small requests envoy nginx"   # these parts, of these proxies and of ours
 
-The figures go to ``bench/results/last.json``; `make bench-record` makes them those of
-``docs/performance.md``. Only ratios within one run mean anything, because machines differ.
+The figures go to ``bench/results/last.json``; ``make bench-record`` makes them those of
+``docs/performance.md``. Interrupted, it keeps what it has and leaves nothing running. Only ratios within one run mean anything, because machines differ.
 
 Needs nginx and wrk (Debian: apt-get install nginx-light wrk); Envoy comes from PyPI.
 """
@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench import requests
+from bench import growth, handshakes, long, requests, uploads
 from bench.kernel import load, machine, raise_descriptor_limit
 from bench.nginx import program as nginx_program
 from bench.run import Run, say
@@ -29,7 +31,17 @@ from bench.stage import Stage
 from bench.subjects import DIRECT, OURS, SUBJECTS
 from bench.table import table
 
-PARTS: Final = {"requests": requests.measure}
+PARTS: Final = {
+    "start": handshakes.start,
+    "requests": requests.measure,
+    "fresh": handshakes.fresh,
+    "tokens": handshakes.tokens,
+    "watches": long.watches,
+    "events": long.events,
+    "tunnel": long.tunnels,
+    "uploads": uploads.measure,
+    "growth": growth.measure,
+}
 NAMES: Final = [name for name in SUBJECTS if name != DIRECT]
 RESULTS: Final = Path("bench/results/last.json")
 
@@ -54,9 +66,12 @@ def main() -> int:
         stage = stack.enter_context(Stage(Path(folder)))
         run = Run(stage, names, small="small" in what)
         before = load()
-        for part in parts:
-            say(f"{part}, {time.monotonic() - began:.0f} s after the start")
-            run.attempt(part, lambda part=part: PARTS[part](run))
+        try:
+            for part in parts:
+                say(f"{part}, {time.monotonic() - began:.0f} s after the start")
+                run.attempt(part, partial(PARTS[part], run))
+        except KeyboardInterrupt:
+            run.record.missing.append("the rest: interrupted")
     run.record.about = {
         **machine(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -71,6 +86,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an end in order, figures kept
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -119,6 +119,7 @@ def _listener(port: int, certificate: Path, chain: list[dict[str, Any]]) -> Mapp
         "match": {"prefix": "/"},
         "route": {"cluster": "upstream", "timeout": "0s"},
     }
+    hosts = [{"name": "all", "domains": ["*"], "routes": [everything]}]
     manager = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network"
         ".http_connection_manager.v3.HttpConnectionManager",
@@ -128,8 +129,9 @@ def _listener(port: int, certificate: Path, chain: list[dict[str, Any]]) -> Mapp
         "max_request_headers_kb": 96,
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http_filters": chain,
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [everything]}]},
-    }  # fmt: skip
+        "route_config": {"virtual_hosts": hosts},
+        "common_http_protocol_options": {"max_headers_count": 200},
+    }
     return {
         "address": _address(port),
         "filter_chains": [

@@ -118,7 +118,7 @@ async def main() -> None:
     async with aiohttp.ClientSession(
         connector=connector, timeout=no_limit, auto_decompress=False
     ) as naive.session:
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, handler_cancellation=True)  # or dead watches would stay
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", int(port), ssl_context=tls, backlog=8192).start()
         await asyncio.Event().wait()

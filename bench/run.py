@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeVar
 
 from bench.record import Figures, Record
@@ -40,18 +41,20 @@ class Run:
     def seconds(self) -> int:
         return 2 if self.small else 3
 
-    def add(self, part: str, case: str, subject: Subject, figures: Figures) -> None:
-        self.record.add(part, case, subject.name, figures)
+    def add(self, part: str, case: str, subject: Subject, figures: Figures | None) -> None:
+        """Record a sample; None is one that could not be taken."""
+        if figures:
+            self.record.add(part, case, subject.name, figures)
 
     def start_all(
         self, stack: ExitStack, upstream: int, *, direct: bool = False, without: Sequence[str] = ()
     ) -> list[Subject]:
-        """Start every subject that can be; with ``direct``, the way without any is one, the first."""
+        """Start all that can be; with ``direct``, the way without any proxy is the first."""
         names = [name for name in self.names if name not in without]
         starts = [
             self.attempt(
                 f"{name} does not start",
-                lambda name=name: stack.enter_context(started(name, self.stage, upstream)),
+                partial(stack.enter_context, started(name, self.stage, upstream)),
             )
             for name in [*([DIRECT] if direct else []), *names]
         ]

@@ -1,4 +1,4 @@
-"""The proxies under measurement, each started the same way: one process that works, TLS on both sides.
+"""The proxies under measurement, each with one process that works, and TLS on both sides.
 
 This proxy is started as it ships: limits, metrics, guard and access log are on, and the log goes
 into a pipe that somebody reads, as in a container.
@@ -68,7 +68,7 @@ def _await_answer(port: int, token: str, folder: Path) -> None:
         except OSError as error:
             if time.monotonic() > deadline:
                 logs = [p for p in folder.iterdir() if p.suffix in (".log", ".read", ".err")]
-                tails = [p.read_text(errors="replace")[-2000:] for p in logs if p.is_file()]
+                tails = [p.read_text(errors="replace")[-300:] for p in logs if p.is_file()]
                 raise RuntimeError("\n".join([f"no answer: {error}", *tails])) from None
             time.sleep(0.005)
         else:

@@ -84,7 +84,7 @@ def drive(
         start_new_session=True,
     )
     try:
-        first = _look(stage, subject)
+        first = last = _look(stage, subject)
         if not big:
             time.sleep(SETTLING)
             first = _look(stage, subject)

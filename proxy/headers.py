@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeVar
 
 Field = tuple[bytes, bytes]  # name as it was spelt, value without surrounding blanks
 
@@ -111,22 +111,49 @@ def _folded(name: bytes) -> str:
     return name.decode("latin-1").lower().replace("_", "-")
 
 
-class RequestHeaders(dict[bytes, Role]):
+class ResponseRole(IntEnum):
+    """What a response header is to this proxy."""
+
+    DROP = 0
+    PASS = 1
+    CONNECTION = 2
+    CONTENT_LENGTH = 3  # passes too, but where there can be none
+    TRANSFER_ENCODING = 4
+    UPGRADE = 5
+
+
+_RESPONSE_READ_HERE: Final = {
+    b"connection": ResponseRole.CONNECTION,
+    b"content-length": ResponseRole.CONTENT_LENGTH,
+    b"transfer-encoding": ResponseRole.TRANSFER_ENCODING,
+    b"upgrade": ResponseRole.UPGRADE,
+}
+
+_R = TypeVar("_R", Role, ResponseRole)
+
+
+class _Roles(dict[bytes, _R]):
     """The role of each header name, by its spelling on the wire.
 
-    A name is judged once and remembered; the memory is bounded, since names are the client's.
-    ``extra`` are the names that the operator lets pass as well.
+    A name is judged once and remembered; the memory is bounded, since names are the sender's.
     """
 
-    def __init__(self, extra: Iterable[str] = ()) -> None:
-        super().__init__()
-        self._pass = _PASS | {name.lower() for name in extra}
-
-    def __missing__(self, name: bytes) -> Role:
+    def __missing__(self, name: bytes) -> _R:
         role = self._judge(name)
         if len(self) < _REMEMBERED_NAMES and len(name) <= _REMEMBERED_LENGTH:
             self[name] = role
         return role
+
+    def _judge(self, name: bytes) -> _R:
+        raise NotImplementedError
+
+
+class RequestHeaders(_Roles[Role]):
+    """The role of each request header. ``extra`` are names that the operator lets pass as well."""
+
+    def __init__(self, extra: Iterable[str] = ()) -> None:
+        super().__init__()
+        self._pass = _PASS | {name.lower() for name in extra}
 
     def _judge(self, name: bytes) -> Role:
         lower = name.decode("latin-1").lower()
@@ -137,6 +164,16 @@ class RequestHeaders(dict[bytes, Role]):
         if lower in self._pass or lower.startswith(_PASS_PREFIXES):
             return Role.PASS
         return Role.DROP
+
+
+class ResponseHeaders(_Roles[ResponseRole]):
+    """The role of each response header."""
+
+    def _judge(self, name: bytes) -> ResponseRole:
+        lower = name.lower()
+        if role := _RESPONSE_READ_HERE.get(lower):
+            return role
+        return ResponseRole.DROP if lower in _RESPONSE_DROP else ResponseRole.PASS
 
 
 def may_be_let_pass(name: str) -> bool:
@@ -161,9 +198,3 @@ def names_identity(options: Iterable[bytes]) -> bool:
         (name := _folded(option)) in _IDENTITY or name.startswith(_IDENTITY_PREFIXES)
         for option in options
     )
-
-
-def response_fields(fields: Iterable[Field], options: frozenset[bytes]) -> list[Field]:
-    """Return what of a response's headers may pass; ``options`` are its Connection members."""
-    dropped = _RESPONSE_DROP | options if options else _RESPONSE_DROP
-    return [field for field in fields if field[0].lower() not in dropped]

@@ -9,13 +9,15 @@ which costs twice as much.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from proxy.errors import ProxyError
 from proxy.observe.log_writer import LogWriter
-from proxy.observe.logs import Timestamps, encode_line
+from proxy.observe.logs import Timestamps, encode
+from proxy.observe.redaction import redact
 from proxy.requestinfo import Kind, RequestInfo
 
 MAX_PATH: Final = 1024
@@ -23,9 +25,10 @@ MAX_USER_AGENT: Final = 256
 MAX_NAME: Final = 256  # characters of whatever else a client may choose
 MAX_DETAIL: Final = 1024
 MAX_GROUPS: Final = 32
+_REMEMBERED_LENGTH: Final = 256  # bytes of a path; see requestinfo.resolve
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Identity:
     """Who a request acts as upstream.
 
@@ -34,7 +37,7 @@ class Identity:
     """
 
     user: str
-    groups: Sequence[str]
+    groups: tuple[str, ...]
     original: str = ""
     passed_through: bool = False
 
@@ -73,47 +76,82 @@ class AccessLog:
         self._timestamps = Timestamps()
 
     def write(self, entry: Entry) -> None:
-        self._writer.write(encode_line(self._fields(entry, time.time())))
+        self._writer.write(redact(self._line(entry, time.time())))
 
-    def _fields(self, entry: Entry, now: float) -> dict[str, object]:
-        info = entry.info
-        path = entry.target.partition(b"?")[0][:MAX_PATH]
-        fields: dict[str, object] = {
-            "ts": self._timestamps.format(now),
-            "level": "info",
-            "event": "request",
-            "audit_id": entry.audit_id,
-            "method": entry.method.decode("ascii", "replace"),
-            "path": path.decode("utf-8", "replace"),
-            "verb": info.verb,
-        }
-        if info.resource:
-            fields["resource"] = info.resource[:MAX_NAME]
-        if info.subresource:
-            fields["subresource"] = info.subresource[:MAX_NAME]
-        if info.namespace:
-            fields["namespace"] = info.namespace[:MAX_NAME]
-        if entry.identity is not None:
-            fields["user"] = entry.identity.user[:MAX_NAME]
-            fields["groups"] = [g[:MAX_NAME] for g in entry.identity.groups[:MAX_GROUPS]]
-            if entry.identity.original:
-                fields["original_user"] = entry.identity.original[:MAX_NAME]
-            if entry.identity.passed_through:
-                fields["passed_through"] = True
-        fields["code"] = entry.code
-        if entry.outcome:
-            fields["outcome"] = entry.outcome
-        if entry.error is not None:
-            fields["reason"] = entry.error.label
-            if entry.error.detail:
-                fields["detail"] = entry.error.detail[:MAX_DETAIL]
-        fields["kind"] = entry.kind
-        fields["duration_ms"] = round(entry.duration * 1000, 3)
-        if entry.upstream is not None:
-            fields["upstream_ms"] = round(entry.upstream * 1000, 3)
-        fields["bytes_in"] = entry.bytes_in
-        fields["bytes_out"] = entry.bytes_out
-        fields["client"] = entry.client
-        if entry.user_agent:
-            fields["user_agent"] = entry.user_agent[:MAX_USER_AGENT].decode("utf-8", "replace")
-        return fields
+    def _line(self, entry: Entry, now: float) -> str:
+        info, path = entry.info, entry.target.partition(b"?")[0][:MAX_PATH]
+        asked = _asked if len(path) <= _REMEMBERED_LENGTH else _asked.__wrapped__
+        who, upstream = entry.identity, entry.upstream
+        return "".join(
+            (
+                f'{{"ts":"{self._timestamps.format(now)}","level":"info","event":"request"',
+                f',"audit_id":"{entry.audit_id}"',
+                asked(
+                    entry.method, path, info.verb, info.resource, info.subresource, info.namespace
+                ),
+                "" if who is None else _who(who.user, who.groups, who.original, who.passed_through),
+                f',"code":{entry.code}',
+                _why(entry),
+                f',"kind":"{entry.kind}","duration_ms":{round(entry.duration * 1000, 3)}',
+                "" if upstream is None else f',"upstream_ms":{round(upstream * 1000, 3)}',
+                f',"bytes_in":{entry.bytes_in},"bytes_out":{entry.bytes_out}',
+                _client(entry.client, entry.user_agent[:MAX_USER_AGENT]),
+                "}",
+            )
+        )
+
+
+def _members(fields: Mapping[str, object]) -> str:
+    """Return ``fields`` as members that follow others in an object."""
+    return f",{encode(fields)[1:-1]}" if fields else ""
+
+
+@lru_cache(1024)
+def _asked(
+    method: bytes, path: bytes, verb: str, resource: str, subresource: str, namespace: str
+) -> str:
+    fields: dict[str, object] = {
+        "method": method.decode("ascii", "replace"),
+        "path": path.decode("utf-8", "replace"),
+        "verb": verb,
+    }
+    if resource:
+        fields["resource"] = resource[:MAX_NAME]
+    if subresource:
+        fields["subresource"] = subresource[:MAX_NAME]
+    if namespace:
+        fields["namespace"] = namespace[:MAX_NAME]
+    return _members(fields)
+
+
+@lru_cache(256)
+def _who(user: str, groups: tuple[str, ...], original: str, passed_through: bool) -> str:
+    fields: dict[str, object] = {
+        "user": user[:MAX_NAME],
+        "groups": [group[:MAX_NAME] for group in groups[:MAX_GROUPS]],
+    }
+    if original:
+        fields["original_user"] = original[:MAX_NAME]
+    if passed_through:
+        fields["passed_through"] = True
+    return _members(fields)
+
+
+@lru_cache(256)
+def _client(address: str, user_agent: bytes) -> str:
+    fields = {"client": address}
+    if user_agent:
+        fields["user_agent"] = user_agent.decode("utf-8", "replace")
+    return _members(fields)
+
+
+def _why(entry: Entry) -> str:
+    """Return what few requests have to say: nothing is remembered of it."""
+    fields: dict[str, object] = {}
+    if entry.outcome:
+        fields["outcome"] = entry.outcome
+    if entry.error is not None:
+        fields["reason"] = entry.error.label
+        if entry.error.detail:
+            fields["detail"] = entry.error.detail[:MAX_DETAIL]
+    return _members(fields)

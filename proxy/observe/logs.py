@@ -25,7 +25,7 @@ _MAX_FRAMES: Final = 12
 _MAX_CAUSES: Final = 4
 _OWN_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"taskName"}
 
-_encode = JSONEncoder(separators=(",", ":"), check_circular=False, default=str).encode
+encode = JSONEncoder(separators=(",", ":"), check_circular=False, default=str).encode
 
 
 def setup(level: int | str = logging.INFO) -> LogWriter:
@@ -39,7 +39,7 @@ def setup(level: int | str = logging.INFO) -> LogWriter:
 
 def encode_line(fields: Mapping[str, object]) -> str:
     """Return ``fields`` as one line of JSON in ASCII, tokens masked."""
-    return redact(_encode(fields))
+    return redact(encode(fields))
 
 
 class Timestamps:

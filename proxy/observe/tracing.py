@@ -63,7 +63,6 @@ class Tracing:
         self._under_way: dict[Exchange, _Traced] = {}
 
     def begun(self, exchange: Exchange) -> None:
-        head = exchange.head
         span = self._tracer.start_span(
             _name(exchange),
             context=_parent(exchange),
@@ -72,10 +71,7 @@ class Tracing:
         )
         if span.is_recording():
             self._under_way[exchange] = _Traced(span)
-            head.passing = [
-                *(passing for passing in head.passing if passing[0].lower() != _TRACEPARENT),
-                (_TRACEPARENT, _traceparent(span)),
-            ]
+            exchange.head.replace(_TRACEPARENT, _traceparent(span))
 
     def admitted(self, exchange: Exchange) -> None:
         if traced := self._under_way.get(exchange):

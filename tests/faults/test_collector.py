@@ -97,6 +97,20 @@ def test_a_request_is_one_span_below_the_clients_and_its_steps_are_below_it(
     assert request.values("Audit-Id") == [said["headlamp_auth_proxy.audit_id"].string_value]
 
 
+def test_requests_with_the_same_headers_have_spans_of_their_own(
+    stage: Stage, collector: Collector
+) -> None:
+    with stage.serve(f"--tracing-otlp-endpoint={collector.url}") as serve:
+        serve.wait_ready()
+        alice = token(ALICE)
+        for _ in range(3):
+            assert serve.get(PODS, alice, headers=SAMPLED)[0] == 200
+        serve.stop()
+    sent = [request.values("traceparent") for request in stage.api.requests]
+    assert len({parent for (parent,) in sent}) == 3
+    assert len({request.values("Audit-Id")[0] for request in stage.api.requests}) == 3
+
+
 def test_a_refusal_is_a_failed_span_with_its_reason(stage: Stage, collector: Collector) -> None:
     with stage.serve(f"--tracing-otlp-endpoint={collector.url}") as serve:
         serve.wait_ready()

@@ -133,3 +133,31 @@ def test_bytes_that_are_no_text_do_not_stop_a_line(lines: Lines) -> None:
 def test_a_token_in_the_path_is_masked(lines: Lines) -> None:
     token = b"eyJhbGciOiJSUzI1NiJ9.eyJlbWFpbCI6ImFsaWNlIn0.c2lnbmF0dXJl"
     assert lines.of(target=b"/login/" + token)["path"] == "/login/[redacted]"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": b"GET"}, {"target": b"/other"}, {"info": resolve(b"GET", TARGET)},
+        {"info": resolve(b"POST", TARGET.replace(b"n%61", b"other"))},
+        {"identity": Identity("bob@example.com", ("dev", "ops"))},
+        {"identity": Identity("alice@example.com", ("dev",))},
+        {"identity": Identity("alice@example.com", ("dev", "ops"), original="bob")},
+        {"identity": Identity("alice@example.com", ("dev", "ops"), passed_through=True)},
+        {"client": "unix"}, {"user_agent": b"other"}, {"code": 200}, {"outcome": "truncated"},
+        {"audit_id": "other"}, {"kind": "unary"}, {"bytes_in": 11}, {"bytes_out": 21},
+        {"duration": 2.0}, {"upstream": 1.0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_no_line_says_what_only_another_was_to_say(
+    writer: LogWriter, reader: Reader, change: dict[str, Any]
+) -> None:
+    log = AccessLog(writer)
+    changed = dataclasses.replace(ENTRY, **change)
+    for entry in (ENTRY, changed, ENTRY):
+        log.write(entry)
+    first, other, again = (json.loads(line) for line in reader.finish())
+    for fields in (first, other, again):
+        del fields["ts"]
+    assert first == again != other
