@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -132,6 +133,15 @@ def test_an_answer_to_another_login_is_not_taken(
         doctor.run("--login")
     assert doctor.trusts[3]["cause"] == "login_not_finished"
     assert person.page.startswith("400:")
+
+
+def test_an_address_that_is_taken_is_told(
+    stage: Stage, doctor: Doctor, secret: Path, callback: str
+) -> None:
+    with whole(stage), socket.create_server(("127.0.0.1", int(callback.rpartition(":")[2]))):
+        doctor.run("--login")
+    assert doctor.trusts[3]["cause"] == "login_not_finished"
+    assert "--login-callback=" in doctor.trusts[3]["mend"]
 
 
 def denied_at_token(text: str) -> Any:
