@@ -23,7 +23,7 @@ from aiohttp import web
 from tests.issuer import ec_key, jwks_document
 from tests.process import free_port
 from tests.tools.doctor import certificates
-from tests.tools.doctor.stage import CLIENT_ID, Doctor, Handler, Stage, whole
+from tests.tools.doctor.stage import CLIENT_ID, Doctor, Handler, Site, Stage, served, whole
 
 DISCOVERY = "/.well-known/openid-configuration"
 JWKS = "/.well-known/jwks.json"
@@ -335,10 +335,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
-def test_what_is_wrong_is_named(
-    row: Row, stage: Stage, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("proxy.tools.doctor.reach.STEP", 2.0)
+def test_what_is_wrong_is_named(row: Row, stage: Stage, doctor: Doctor) -> None:
     row.wrong(stage)
     with whole(stage):
         doctor.run()
@@ -351,3 +348,55 @@ def test_what_is_wrong_is_named(
         assert doctor.trusts[before]["status"] in {"ok", "unknown"}, doctor.trusts[before]
     assert doctor.status == (1 if found["status"] == "failed" else 0)
     assert doctor.ok == (doctor.status == 0)
+
+
+async def hanging(_: web.Request) -> web.Response:
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "trust", "cause"),
+    [
+        (headlamp_at("/config", hanging), 1, "headlamp_no_answer"),
+        (issuer_at(DISCOVERY, hanging), 2, "discovery_failed"),
+        (issuer_at(JWKS, hanging), 2, "jwks_failed"),
+    ],
+)
+def test_what_never_answers_is_given_up(
+    wrong: Break,
+    trust: int,
+    cause: str,
+    stage: Stage,
+    doctor: Doctor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("proxy.tools.doctor.ask.TIMEOUT", 1.0)
+    wrong(stage)
+    with whole(stage):
+        doctor.run()
+    assert (doctor.trusts[trust]["status"], doctor.trusts[trust]["cause"]) == ("failed", cause)
+    assert "did not answer within 1 s" in doctor.trusts[trust]["saw"]
+
+
+def test_a_certificate_that_should_have_been_renewed_is_noted(stage: Stage, doctor: Doctor) -> None:
+    stage.at.context = certificates.ending(stage.authority)
+    with whole(stage):
+        doctor.run()
+    notes = [doctor.trusts[2], *doctor.trusts[2]["notes"]]
+    assert "certificate_ends_soon" in [note["cause"] for note in notes]
+    assert doctor.trusts[2]["status"] == "ok"
+
+
+def test_http_that_leads_to_https_is_how_it_should_be(stage: Stage, doctor: Doctor) -> None:
+    """The address that people type; browsers follow, and so does doctor."""
+    plain = Site("localhost", free_port(), None)
+    plain.overrides["/config"] = redirecting(f"{stage.headlamp.url}{{path}}")
+    stage.stack.enter_context(
+        served(stage.run, web.Application(middlewares=[plain.overriding]), plain)
+    )
+    stage.flags["--headlamp-url"] = plain.url
+    with whole(stage):
+        doctor.run()
+    assert doctor.trusts[1]["status"] == "ok", doctor.trusts[1]
+    assert doctor.trusts[3]["cause"] == "secret_not_checked", "its callback is that of https"
