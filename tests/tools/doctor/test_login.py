@@ -178,6 +178,27 @@ def test_what_ends_a_login_at_the_token_endpoint_is_named(
     assert doctor.status == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        ("eyJhbGciOiJSUzI1NiJ9.a-token-as-it-is.c2ln", "login_failed"),
+        ('{"access_token": "a-token-as-it-is", "token_type": "Bearer"}', "no_id_token"),
+    ],
+)
+def test_what_may_be_a_token_is_not_shown(
+    stage: Stage, doctor: Doctor, secret: Path, answer: str, cause: str
+) -> None:
+    async def token(_: web.Request) -> web.Response:
+        return web.Response(text=answer)
+
+    as_tsidp(stage, "alice")
+    stage.at.overrides["/token"] = token
+    with whole(stage):
+        doctor.run("--login")
+    assert (doctor.trusts[3]["status"], doctor.trusts[3]["cause"]) == ("failed", cause)
+    assert "a-token-as-it-is" not in str(doctor.trusts) + doctor.err
+
+
 def test_a_wrong_secret_is_found_by_a_login(stage: Stage, doctor: Doctor, secret: Path) -> None:
     as_tsidp(stage, "alice")
     secret.write_text("0" * 64)
