@@ -178,6 +178,18 @@ def _doctor_details() -> str:
     return DETAILS
 
 
+def _audit(arguments: Sequence[str]) -> int:
+    from proxy.tools.audit.command import main as audit
+
+    return audit(arguments)
+
+
+def _audit_details() -> str:
+    from proxy.tools.audit.command import DETAILS
+
+    return DETAILS
+
+
 COMMANDS: Final[Mapping[str, Command]] = {
     "serve": Command("Run the proxy.", _serve, flags_help),
     "doctor": Command("Say why a login does not work.", _doctor, _doctor_details),
@@ -194,6 +206,12 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Put the proxy into Headlamp's manifests.", _inject, _inject_details, "FILE...|-"
     ),
     "rbac": Command("Print the rights that the proxy needs.", _rbac, _rbac_details),
+    "audit": Command(
+        "Say who did what, from audit logs, or play a session (audit play FILE).",
+        _audit,
+        _audit_details,
+        "FILE...",
+    ),
     "demo": Command("Try it all on this machine, with people to be.", _demo, _demo_details),
     "version": Command("Print the version.", _version),
 }

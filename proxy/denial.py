@@ -18,6 +18,8 @@ from typing import Final
 
 import yaml
 
+from proxy.rights import TOKEN_ADDRESSES, TOKEN_ID, TOKEN_ISSUER, TOKEN_NODE, TOKEN_SUBJECT
+
 _KEYS: Final = ("users", "groups", "subjects", "token-ids")
 _DEEPEST: Final = 8
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where there
@@ -31,7 +33,8 @@ class InvalidDenyList(Exception):
 class Bearer:
     """Whom a token speaks of: the user as mapped, and the claims ``iss``, ``sub`` and ``jti``.
 
-    What the token does not say is empty, and matches nothing.
+    ``node`` and ``addresses`` are tsidp's claims about the device that it was issued to. What the
+    token does not say is empty, and matches nothing.
     """
 
     username: str
@@ -39,6 +42,20 @@ class Bearer:
     issuer: str = ""
     subject: str = ""
     token_id: str = ""
+    node: str = ""
+    addresses: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, tuple[str, ...]]:
+        """What the token says about where it came from, under the keys of ``rights``."""
+        facts = {
+            TOKEN_ISSUER: (self.issuer,),
+            TOKEN_SUBJECT: (self.subject,),
+            TOKEN_ID: (self.token_id,),
+            TOKEN_NODE: (self.node,),
+            TOKEN_ADDRESSES: self.addresses,
+        }
+        return {key: values for key, values in facts.items() if any(values)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,10 @@ What only the operator may see goes into ``detail``, which reaches the log and n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from proxy.denial import Bearer
 
 
 class ProxyError(Exception):
@@ -27,6 +30,7 @@ class ProxyError(Exception):
     label: ClassVar[str] = ""
     message: ClassVar[str] = ""
     retry_after: ClassVar[int | None] = None  # seconds, sent as Retry-After
+    bearer: Bearer | None = None  # whose token it was, where it held: for the audit log
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.message)
@@ -328,6 +332,30 @@ class Denied(ProxyError):
     message = (
         "Access to this cluster has been suspended for you. Ask those who run it; signing in "
         "again does not help."
+    )
+
+
+class SessionNotRecordable(ProxyError):
+    """Every session must be recorded here, and of this one nothing can be."""
+
+    code = 403
+    reason = "Forbidden"
+    label = "session_not_recordable"
+    message = (
+        "Sessions are recorded here, and this one cannot be. Use a client that speaks WebSocket: "
+        "Headlamp, or kubectl 1.31 or later without KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false."
+    )
+
+
+class RecordingFailed(ProxyError):
+    """Every session must be recorded here, and the recording cannot be written."""
+
+    code = 403
+    reason = "Forbidden"
+    label = "recording_failed"
+    message = (
+        "Sessions are recorded here, and the recording cannot be written now. Tell those who run "
+        "this cluster."
     )
 
 

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Protocol
 
 from proxy.authn.authenticator import NEEDS_FETCH, Authenticated, Authenticator
 from proxy.authn.cache import TokenCache
 from proxy.authn.credential import Credential, extract
 from proxy.denial import Bearer
-from proxy.errors import ConnectionNamesIdentity, ImpersonationNotAllowed
+from proxy.errors import (
+    ConnectionNamesIdentity,
+    IdentityError,
+    ImpersonationNotAllowed,
+    ProxyError,
+)
 from proxy.headers import names_identity
 from proxy.http.head import RequestHead
 from proxy.http.service import Admission
@@ -83,7 +89,7 @@ class Gate:
                 self._observer.token_validated(time.perf_counter() - began)
             admission = self._asserted(head, authenticated, key, now)
         elif head.impersonates and not self._may_impersonate:
-            raise ImpersonationNotAllowed
+            raise _of(admission.bearer, ImpersonationNotAllowed())
         return admission.with_protocols(credential.protocols)
 
     async def _admit_after_fetching(
@@ -100,20 +106,25 @@ class Gate:
         self, head: RequestHead, authenticated: Authenticated, key: bytes, now: float
     ) -> Admission:
         """Pass a user who is new here by the guard, and remember the outcome."""
-        if head.impersonates and not self._may_impersonate:
-            raise ImpersonationNotAllowed
         user = authenticated.user
-        identity = impersonate(user, self._policy)
-        admission = Admission(
-            identity,
-            Bearer(
-                user.username,
-                user.groups,
-                authenticated.issuer,
-                authenticated.subject,
-                authenticated.token_id,
-            ),
+        bearer = Bearer(
+            user.username,
+            user.groups,
+            authenticated.issuer,
+            authenticated.subject,
+            authenticated.token_id,
+            authenticated.node,
+            authenticated.addresses,
         )
+        if head.impersonates and not self._may_impersonate:
+            raise _of(bearer, ImpersonationNotAllowed())
+        if self._policy.send_token_facts:
+            user = replace(user, extra={**user.extra, **bearer.facts})
+        try:
+            identity = impersonate(user, self._policy)
+        except IdentityError as error:
+            raise _of(bearer, error) from None
+        admission = Admission(identity, bearer)
         self._observer.groups_dropped(identity.dropped)
         self._cache.put(
             key,
@@ -124,3 +135,9 @@ class Gate:
             now=now,
         )
         return admission
+
+
+def _of(bearer: Bearer, error: ProxyError) -> ProxyError:
+    """Return ``error``, saying whose token it was: one that holds, whatever else is wrong."""
+    error.bearer = bearer
+    return error

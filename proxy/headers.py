@@ -39,6 +39,7 @@ class Role(IntEnum):
     TRANSFER_ENCODING = 8
     UPGRADE = 9
     WEBSOCKET_PROTOCOL = 10  # passes, less the bearer subprotocol
+    FORWARDED_FOR = 11  # for the logs
 
 
 _READ_HERE: Final = {
@@ -49,6 +50,7 @@ _READ_HERE: Final = {
     "host": Role.HOST,
     "transfer-encoding": Role.TRANSFER_ENCODING,
     "upgrade": Role.UPGRADE,
+    "x-forwarded-for": Role.FORWARDED_FOR,
     "sec-websocket-protocol": Role.WEBSOCKET_PROTOCOL,
 }
 

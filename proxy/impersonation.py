@@ -57,6 +57,7 @@ class Policy:
     reserved_prefixes: tuple[str, ...] = RESERVED_PREFIXES
     max_groups: int = MAX_GROUPS
     send_credential_id: bool = False
+    send_token_facts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

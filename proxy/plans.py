@@ -56,6 +56,7 @@ def policy_of(config: Config) -> Policy:
         allowed_reserved_groups=frozenset(config.allow_reserved_group),
         reserved_prefixes=config.reserved_prefix,
         send_credential_id=config.send_credential_id,
+        send_token_facts=config.send_token_facts,
         max_groups=config.max_groups,
     )
 

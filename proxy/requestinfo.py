@@ -20,7 +20,7 @@ of Go's net/url.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -229,20 +229,35 @@ def _is_int64(text: str) -> bool:
     return decimal is not None and -(2**63) <= int(decimal[1] + decimal[2]) < 2**63
 
 
+def query_values(target: bytes, names: Iterable[str]) -> dict[str, list[str]]:
+    """Return all values of each of these fields of the query, as ``url.Values`` would hold them."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    wanted = {name.encode(): values for name, values in found.items()}
+    for name, value in _query_fields(target.partition(b"?")[2], wanted):
+        wanted[name].append(value)
+    return found
+
+
 def _parse_query(raw: bytes) -> dict[bytes, str]:
-    """Return the first value of each field that matters here, as ``url.Values`` would hold it."""
+    """Return the first value of each field that matters here."""
+    found: dict[bytes, str] = {}
+    for name, value in _query_fields(raw, _QUERY_FIELDS):
+        found.setdefault(name, value)
+    return found
+
+
+def _query_fields(raw: bytes, names: Container[bytes]) -> Iterator[tuple[bytes, str]]:
+    """Yield the fields with these names that Go's net/url would read."""
     pairs = raw.split(b"&")
     if len(pairs) > _MAX_QUERY_FIELDS:
-        return {}
-    found: dict[bytes, str] = {}
+        return
     for pair in pairs:
-        raw_key, _, raw_value = pair.partition(b"=")
-        key = _unescape_field(raw_key)
-        if key in _QUERY_FIELDS and key not in found and b";" not in pair:
+        raw_name, _, raw_value = pair.partition(b"=")
+        name = _unescape_field(raw_name)
+        if name is not None and name in names and b";" not in pair:
             value = _unescape_field(raw_value)
             if value is not None:
-                found[key] = value.decode("utf-8", "replace")
-    return found
+                yield name, value.decode("utf-8", "replace")
 
 
 def _decode_path(raw: bytes) -> str | None:

@@ -95,7 +95,11 @@ class ReviewGate:
         asking = admission.identity
         if self._impersonators is None or not isinstance(asking, Impersonation):
             raise Internal("[unexpected] a request to impersonate has passed the first gate")
-        wanted = requested(head.impersonation)
-        identity = impersonate_requested(wanted, asking, self._policy)
-        await self._impersonators.check(asking, wanted)
+        try:
+            wanted = requested(head.impersonation)
+            identity = impersonate_requested(wanted, asking, self._policy)
+            await self._impersonators.check(asking, wanted)
+        except ProxyError as error:
+            error.bearer = admission.bearer
+            raise
         return replace(admission, identity=identity)

@@ -19,7 +19,16 @@ AUTHORIZATION: Final = "authorization.k8s.io"
 
 # Carries the one who asked when another is impersonated. Constrained impersonation takes only
 # extra keys that are lower-case and have a domain in front.
-ORIGINAL_USER: Final = "headlamp-auth-proxy.dev/original-user"
+DOMAIN: Final = "headlamp-auth-proxy.dev"
+ORIGINAL_USER: Final = f"{DOMAIN}/original-user"
+
+# What a token says about where it came from; annotations of audit events, and extra keys.
+TOKEN_ISSUER: Final = f"{DOMAIN}/token-issuer"
+TOKEN_SUBJECT: Final = f"{DOMAIN}/token-subject"
+TOKEN_ID: Final = f"{DOMAIN}/token-id"
+TOKEN_NODE: Final = f"{DOMAIN}/token-node"
+TOKEN_ADDRESSES: Final = f"{DOMAIN}/token-addresses"
+TOKEN_FACTS: Final = (TOKEN_ISSUER, TOKEN_SUBJECT, TOKEN_ID, TOKEN_NODE, TOKEN_ADDRESSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +66,17 @@ SEND_CREDENTIAL_ID: Final = (
     Rule(("impersonate",), (AUTHENTICATION,), (f"userextras/{CREDENTIAL_ID}",)),
 )
 
+# --send-token-facts: to say where the token came from.
+SEND_TOKEN_FACTS: Final = (
+    Rule(("impersonate",), (AUTHENTICATION,), tuple(f"userextras/{key}" for key in TOKEN_FACTS)),
+)
+
 # What a setting needs beside impersonation, by its flag.
 SETTINGS: Final[Mapping[str, tuple[Rule, ...]]] = {
     "--token-passthrough": TOKEN_PASSTHROUGH,
     "--allow-impersonation": ALLOW_IMPERSONATION,
     "--send-credential-id": SEND_CREDENTIAL_ID,
+    "--send-token-facts": SEND_TOKEN_FACTS,
 }
 
 # What every service account has: system:basic-user, system:discovery, system:public-info-viewer,

@@ -6,6 +6,7 @@ import base64
 import itertools
 import time
 from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,8 @@ from proxy.headers import BEARER_PROTOCOL_PREFIX, RequestHeaders
 from proxy.http.head import RequestHead, parse_request
 from proxy.http.known import HeadReader
 from proxy.http.service import Admission
-from proxy.impersonation import Policy
+from proxy.impersonation import Impersonation, Policy
+from proxy.rights import TOKEN_ADDRESSES, TOKEN_FACTS, TOKEN_NODE
 from tests.authn.tokens import ISSUER, NOW, NOWHERE, RULES, HeldKeys, key_set, token
 from tests.issuer import rsa_key
 
@@ -52,13 +54,14 @@ class Seen:
 class Setup:
     """A gate for one issuer's users, with its parts in reach."""
 
-    def __init__(self, *groups_allow: str) -> None:
+    def __init__(self, *groups_allow: str, send_token_facts: bool = False) -> None:
         self.source = HeldKeys(rsa_key())
         self.cache: TokenCache[Admission] = TokenCache()
         self.seen = Seen()
         mapping = ClaimMapping("email", groups_claims=("groups",))
         authenticator = Authenticator([TrustedIssuer(RULES, mapping, self.source, NOWHERE)])
-        self.gate = Gate(authenticator, self.cache, Policy(OWN, groups_allow), self.seen)
+        policy = Policy(OWN, groups_allow, send_token_facts=send_token_facts)
+        self.gate = Gate(authenticator, self.cache, policy, self.seen)
 
     def admit(self, *fields: tuple[str, str], now: float = NOW) -> Admission:
         """Admit a request for which nothing has to be fetched."""
@@ -113,8 +116,13 @@ def test_a_user_goes_on_with_an_identity_header_block(setup: Setup) -> None:
 
 def test_what_the_token_says_of_its_bearer_goes_along_before_anything_is_dropped() -> None:
     setup = Setup("dev")
-    asking = authorization(token(groups=["dev", "ops"], sub="userid:1", jti="0e1f"))
-    bearer = Bearer("alice@example.com", ("dev", "ops"), ISSUER, "userid:1", "0e1f")
+    device: dict[str, Any] = {
+        "node": "laptop.tail1234.ts.net.",
+        "addresses": ["100.64.1.2/32", 7, ""],
+    }
+    asking = authorization(token(groups=["dev", "ops"], sub="userid:1", jti="0e1f", **device))
+    about = (ISSUER, "userid:1", "0e1f", "laptop.tail1234.ts.net.", ("100.64.1.2/32",))
+    bearer = Bearer("alice@example.com", ("dev", "ops"), *about)
     assert setup.admit(asking).bearer == bearer
     assert setup.admit(asking).bearer == bearer  # and is remembered
     assert setup.seen.hits == [False, True]
@@ -384,3 +392,26 @@ def test_what_connection_names_is_looked_at_for_a_known_header_block_too(setup: 
     for _ in range(2):
         with pytest.raises(errors.ConnectionNamesIdentity):
             setup.gate.admit(known_head(reader, GOOD, NAMING), NOW)
+
+
+@pytest.mark.parametrize("asking", [(GOOD, IMPERSONATING), (RESERVED,)])
+def test_a_refusal_of_somebody_who_is_known_says_who_it_was(
+    setup: Setup, asking: tuple[tuple[str, str], ...]
+) -> None:
+    for _ in range(2):  # new here, and remembered
+        with pytest.raises(errors.IdentityError) as refused:
+            setup.admit(*asking)
+        assert refused.value.bearer is not None
+        assert refused.value.bearer.username in ("alice@example.com", "system:admin")
+
+
+def test_where_a_token_came_from_goes_along_where_that_is_wanted() -> None:
+    setup = Setup(send_token_facts=True)
+    addresses = ["100.64.1.2/32", "fd7a::2/128"]
+    asking = authorization(token(jti="0e1f", node="laptop.", addresses=addresses))
+    identity = setup.admit(asking).identity
+    assert isinstance(identity, Impersonation)
+    extra = dict(identity.extra)
+    assert extra[TOKEN_NODE] == "laptop."
+    assert extra[TOKEN_ADDRESSES] == "fd7a::2/128"  # the last of two
+    assert extra.keys() == set(TOKEN_FACTS)

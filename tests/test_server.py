@@ -416,6 +416,12 @@ OBEYED: list[tuple[list[str], dict[str, object], str, str]] = [
         "Impersonate-Extra-authentication.kubernetes.io%2Fcredential-id",
         "JTI=j1",
     ),
+    (
+        ["--send-token-facts"],
+        {"addresses": ["100.64.1.2/32", "fd7a::2/128"]},
+        "Impersonate-Extra-headlamp-auth-proxy.dev%2Ftoken-addresses",
+        "100.64.1.2/32, fd7a::2/128",
+    ),
     (["--pass-header=X-Team"], {}, "X-Team", "blue"),
     (
         ["--max-head-bytes=4096", "--max-token-bytes=2048"],

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from proxy.authn import jws
 from proxy.authn.distributed import ClaimsElsewhere, Endpoint, endpoints
 from proxy.authn.keyset import KeySet
-from proxy.authn.mapping import ClaimMapping, text, user_info
+from proxy.authn.mapping import ClaimMapping, text, texts, user_info
 from proxy.authn.trace import Trace
 from proxy.authn.verifier import TokenRules, claimed_issuers, unverified_issuer, verify
 from proxy.errors import IssuerUnknown, KeysUnavailable, KeyUnknown, SignatureInvalid
@@ -69,7 +69,8 @@ class TrustedIssuer:
 class Authenticated:
     """A user, with what bounds how long the token may be believed (unix seconds).
 
-    ``subject`` and ``token_id`` are the claims ``sub`` and ``jti``, empty where there is none.
+    ``subject`` and ``token_id`` are the claims ``sub`` and ``jti``, ``node`` and ``addresses`` what
+    tsidp says about the device; empty where there is none.
     """
 
     user: UserInfo
@@ -78,6 +79,8 @@ class Authenticated:
     key: str  # identity of the key that signed
     subject: str = ""
     token_id: str = ""
+    node: str = ""
+    addresses: tuple[str, ...] = ()
 
 
 class Authenticator:
@@ -127,6 +130,8 @@ class Authenticator:
             verified.key,
             subject=text(claims, "sub"),
             token_id=text(claims, "jti"),
+            node=text(claims, "node"),
+            addresses=texts(claims, "addresses"),
         )
 
     def names_trusted(self, token: bytes) -> bool:

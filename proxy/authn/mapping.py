@@ -161,6 +161,13 @@ def text(claims: Claims, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def texts(claims: Claims, name: str) -> tuple[str, ...]:
+    """Return what of a claim that is a list is a string, and not empty."""
+    value = claims.get(name)
+    members = value if isinstance(value, list) else ()
+    return tuple(member for member in members if isinstance(member, str) and member)
+
+
 def _credential_id(claims: Claims) -> Extra:
     jti = text(claims, "jti")
     return {CREDENTIAL_ID: (f"JTI={jti}",)} if jti else {}

@@ -77,6 +77,8 @@ def check_files(
     _check_certificates("tls_cert_file", config.tls_cert_file, read_file, report)
     deny_file = _read("deny_file", config.deny_file, read_file, report)
     _check_deny_file(deny_file, config.deny_file, report)
+    _read("audit_policy_file", config.audit_policy_file, read_file, report)
+    _read("audit_webhook_config_file", config.audit_webhook_config_file, read_file, report)
     kubeconfig = _read("kubeconfig", config.kubeconfig, read_file, report)
     if kubeconfig is not None and config.kubeconfig is not None:
         for problem in check_kubeconfig(kubeconfig, config.kubeconfig):

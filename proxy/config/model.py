@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from ipaddress import IPv4Network, IPv6Network
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +34,8 @@ IDENTITY: Final = "Identity"
 UPSTREAM: Final = "API server"
 SERVING: Final = "Serving"
 LIMITS: Final = "Limits"
+AUDIT: Final = "Audit"
+SESSIONS: Final = "Sessions"
 ADMIN: Final = "Administration"
 
 
@@ -209,6 +212,15 @@ class Config:
         values.switch,
         "Send the token's `jti` along as the extra `authentication.kubernetes.io/credential-id`, "
         "as kube-apiserver records it; this proxy's account then needs impersonate on it.",
+    )
+    send_token_facts: bool = one(
+        IDENTITY,
+        "",
+        "false",
+        values.switch,
+        "Send what the token says about where it came from along as extras under "
+        "`headlamp-auth-proxy.dev/`: issuer, subject, id, and of tsidp node and addresses; this "
+        "proxy's account then needs impersonate on them.",
     )
     groups_allow: tuple[str, ...] = many(
         IDENTITY,
@@ -475,6 +487,89 @@ class Config:
         values.number(1, 5000),
         "The most groups, of those that --groups-allow lets pass, that a token may bring; each is "
         "a header of every request to the API server.",
+    )
+
+    audit_policy_file: Path | None = one(
+        AUDIT,
+        "FILE",
+        "",
+        values.file,
+        "kube-apiserver's audit policy (audit.k8s.io/v1), which says what is audited; the levels "
+        "Request and RequestResponse count as Metadata. Needs a place to write to, below.",
+        words="none: nothing is audited",
+    )
+    audit_log_path: Path | None = one(
+        AUDIT,
+        "FILE",
+        "",
+        values.file,
+        "Where to write audit events, one line of JSON each; `-` for standard output.",
+        words="none",
+    )
+    audit_log_maxsize: int = one(
+        AUDIT,
+        "MEGABYTES",
+        "100",
+        values.number(1, 100_000, or_none=True),
+        "How large the file may grow before it is rotated; 0 for no limit.",
+    )
+    audit_log_maxage: int = one(
+        AUDIT,
+        "DAYS",
+        "366",
+        values.number(1, 100_000, or_none=True),
+        "How long a rotated file is kept; 0 for no limit.",
+    )
+    audit_log_maxbackup: int = one(
+        AUDIT,
+        "COUNT",
+        "100",
+        values.number(1, 100_000, or_none=True),
+        "How many rotated files are kept; 0 for no limit.",
+    )
+    audit_webhook_config_file: Path | None = one(
+        AUDIT,
+        "FILE",
+        "",
+        values.file,
+        "A kubeconfig that says where audit events are sent in batches, and as whom. What cannot "
+        "be delivered in time is dropped and counted; no request waits for it.",
+        words="none",
+    )
+    forwarded_from: tuple[IPv4Network | IPv6Network, ...] = many(
+        AUDIT,
+        "CIDR",
+        (),
+        values.network,
+        "Addresses of clients, such as Headlamp's pod, whose `X-Forwarded-For` is believed: its "
+        "addresses are then source addresses in the audit log. Others' is logged as unverified.",
+        collect=tuple,
+        words="none",
+    )
+    record_sessions: Path | None = one(
+        SESSIONS,
+        "DIRECTORY",
+        "",
+        values.file,
+        "Where to record what exec and attach print, as asciicast v2; made if it is not there, and "
+        "for the owner only. What people type is not recorded.",
+        words="none",
+    )
+    record_sessions_failure: str = one(
+        SESSIONS,
+        "open|closed",
+        "open",
+        values.one_of("open", "closed"),
+        "What becomes of a session that cannot be recorded (SPDY, a full disk): `open` lets it go "
+        "on without, `closed` refuses or ends it, and all but reading on nodes' own API with it.",
+    )
+    record_sessions_max_bytes: int = one(
+        SESSIONS,
+        "BYTES",
+        "104857600",
+        values.number(65_536, 1 << 40),
+        "The most bytes of one recording; what becomes of longer ones is said by "
+        "--record-sessions-failure.",
     )
 
     admin_listen: Address = one(

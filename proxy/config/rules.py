@@ -67,6 +67,15 @@ def _discovery(config: Config, report: Report) -> None:
         )
 
 
+def _recordings(config: Config, report: Report) -> None:
+    if config.record_sessions_failure == "closed" and config.record_sessions is None:
+        report.rule(
+            "records nothing without --record-sessions; give the directory, or remove it",
+            "record_sessions_failure",
+            "record_sessions",
+        )
+
+
 def _keys_from_file(config: Config, report: Report) -> None:
     if config.oidc_jwks_file is None:
         return
@@ -209,6 +218,24 @@ def _listeners_differ(config: Config, report: Report) -> None:
         )
 
 
+def _audit_has_a_policy_and_a_place(config: Config, report: Report) -> None:
+    places = ("audit_log_path", "audit_webhook_config_file")
+    if config.audit_policy_file is None:
+        for name in _set(config, *places):
+            report.rule(
+                "has no effect without --audit-policy-file, which says what is audited; add that",
+                name,
+                "audit_policy_file",
+            )
+    elif not _set(config, *places):
+        report.rule(
+            "has no effect without a place for the events; add --audit-log-path or "
+            "--audit-webhook-config-file",
+            "audit_policy_file",
+            *places,
+        )
+
+
 def _set(config: Config, *names: str) -> list[str]:
     return [name for name in names if getattr(config, name) is not None]
 
@@ -240,4 +267,6 @@ _RULES: Final[_Rules] = (
     _plaintext_stays_local,
     _a_token_fits_in_a_head,
     _listeners_differ,
+    _audit_has_a_policy_and_a_place,
+    _recordings,
 )

@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -121,6 +121,15 @@ def number(lowest: int, highest: int, *, or_none: bool = False) -> Callable[[str
     return parse
 
 
+def one_of(*words: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in words:
+            raise ValueError(f"is not known; write {' or '.join(words)}")
+        return value
+
+    return parse
+
+
 def issuer(value: str) -> str:
     """kube-apiserver's rule (ValidateAuthenticationConfiguration, validateIssuerURL).
 
@@ -210,6 +219,15 @@ def serving_name(value: str) -> str:
         return str(ip_address(value))
     except ValueError:
         raise ValueError("is neither a DNS name nor an IP address; write it in full") from None
+
+
+def network(value: str) -> IPv4Network | IPv6Network:
+    """A CIDR, or one address."""
+    try:
+        return ip_network(value)
+    except ValueError as error:
+        reason = "has bits set behind its length" if "host bits" in str(error) else "is not a CIDR"
+        raise ValueError(f"{reason}; write for example 10.0.0.0/8, 127.0.0.1 or fd00::/8") from None
 
 
 def request_header(value: str) -> str:

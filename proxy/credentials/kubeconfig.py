@@ -97,13 +97,33 @@ def _text(content: bytes) -> str:
 
 def parse_kubeconfig(text: str, directory: Path) -> Kubeconfig:
     """Return what ``text`` says, its paths taken from ``directory``. Raises KubeconfigError."""
+    return _Reader(directory).read(_document(text))
+
+
+def _document(text: str) -> object:
     try:
-        document = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except _YAML_ERRORS as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = "" if line is None else f", line {line + 1}"
         raise KubeconfigError([f"it is not YAML{where}"]) from error
-    return _Reader(directory).read(document)
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where a kubeconfig says that something is to be sent, and who we are there."""
+
+    url: str
+    server_name: str
+    credential: Credential
+
+
+def webhook_from_kubeconfig(path: Path) -> Webhook:
+    """Return what a webhook's kubeconfig says. Raises KubeconfigError or OSError."""
+    reader = _WebhookReader(path.absolute().parent)
+    kubeconfig = reader.read(_document(_text(path.read_bytes())))
+    url = f"https://{kubeconfig.upstream.authority.decode()}{reader.target or '/'}"
+    return Webhook(url, kubeconfig.upstream.server_name, kubeconfig.credential())
 
 
 class _Reader:
@@ -270,6 +290,25 @@ class _Reader:
         what = "strings" if name == "args" else "name and value, both strings"
         self._problems.append(f"user: exec: {name} must be a list of {what}")
         return []
+
+
+class _WebhookReader(_Reader):
+    """Reads a webhook's kubeconfig: its URL may have a path, and it may know nobody."""
+
+    target = ""
+
+    def _upstream(self, cluster: Mapping[str, Any]) -> Upstream:
+        scheme, mark, rest = self._text(cluster, "cluster", "server").partition("://")
+        host, slash, path = rest.partition("/")
+        self.target = slash + path
+        return super()._upstream({**cluster, "server": scheme + mark + host})
+
+    def _named(self, document: Mapping[str, Any], part: str, kind: str, name: object) -> Any:
+        return {} if part == "users" and not name else super()._named(document, part, kind, name)
+
+    def _check_credential(self, kubeconfig: Kubeconfig) -> None:
+        if kubeconfig.token or kubeconfig.certificate or kubeconfig.key or kubeconfig.plugin:
+            super()._check_credential(kubeconfig)
 
 
 def _is_text(value: object) -> bool:

@@ -49,7 +49,7 @@ from proxy.http.head import (
     write_response,
     write_start,
 )
-from proxy.http.service import Admission, Service
+from proxy.http.service import Admission, Service, Session
 from proxy.http.tunnel import Tunnel
 from proxy.impersonation import verify_lines
 from proxy.limits import Tally
@@ -89,6 +89,7 @@ class Exchange:
         self.kind = requestinfo.kind(self.info, upgrade=head.upgrade is not None)
         self.client = client
         self.admission: Admission | None = None
+        self.session: Session | None = None
         self.request_done = not head.has_body
         self.status = 0
         self.error: ProxyError | None = None
@@ -162,6 +163,8 @@ class Exchange:
             self.admission = admission
         if self._tally is None:
             self._enter(self.admission)
+            if (opening := self._open_session()) is not None:
+                return opening
         identity = self.admission.identity
         speaker: Speaker
         if isinstance(identity, PassedThrough):
@@ -196,6 +199,12 @@ class Exchange:
             error = TooManyRequests if unary else TooManyStreams
             raise error(f"{tally.limit} under way already")
         self._tally = tally
+
+    def _open_session(self) -> Awaitable[None] | None:
+        sessions = self._service.sessions
+        if sessions is not None and self.kind != "unary":
+            self.session = sessions.open(self)
+        return None if self.session is None else self.session.opening
 
     async def _connect(self) -> None:
         self._upstream = await self._pool.connect()
@@ -303,6 +312,14 @@ class Exchange:
             upstream.abandon()
             self.refuse(UpstreamMalformed("it switched to a protocol that was not asked for"))
             return
+        if self.session is not None:
+            try:
+                self.session.joined(head)
+            except ProxyError as error:
+                upstream.abandon()
+                self.refuse(error)
+                return
+            self.session.upstream_data(rest)
         self.status = head.status
         self.answered_at = time.perf_counter()
         self._service.observer.answered(self)
@@ -462,6 +479,8 @@ class Exchange:
             # Whatever it still waits for must not answer on what is now another's connection.
             # A moment later, for a task that has not begun would leave its coroutine unawaited.
             self.client.loop.call_soon(self._task.cancel)
+        if self.session is not None:
+            self.annotations.update(self.session.ended())
         self._service.observer.ended(self)
         self.client.exchange_ended(close=self._close, request_done=self.request_done)
 

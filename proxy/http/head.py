@@ -78,6 +78,7 @@ class RequestHead:
     chunked: bool = False
     expects_continue: bool = False
     impersonation: list[Field] = field(default_factory=list)
+    forwarded_for: list[bytes] = field(default_factory=list)
     known: Known | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -194,6 +195,8 @@ def _sorted_out(head: RequestHead, fields: list[Field], headers: RequestHeaders)
             head.websocket_protocols.append(value)
         elif role is Role.IMPERSONATION:
             head.impersonation.append((name, value))
+        elif role is Role.FORWARDED_FOR:
+            head.forwarded_for.append(value)
         elif role is Role.EXPECT:
             head.expects_continue = head.http11 and value.lower() == b"100-continue"
     if hosts != 1 and (head.http11 or hosts):

@@ -43,6 +43,7 @@ class Known:
         "_authorization",
         "_credential",
         "_fields",
+        "_forwarded_for",
         "_identity",
         "_options",
         "_passing",
@@ -55,6 +56,7 @@ class Known:
         self._authorization = slice(begin, begin + len(head.authorization[0]))
         self._options = head.options
         self._passing: list[Field] = head.passing
+        self._forwarded_for = head.forwarded_for
         self._identity: Impersonation | None = None
         self._credential = self._fields = b""
 
@@ -68,6 +70,7 @@ class Known:
             [block[self._authorization]],
             [],
             self._options,
+            forwarded_for=self._forwarded_for,
             known=self,
         )
 

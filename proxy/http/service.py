@@ -6,14 +6,14 @@ observation; none of those is known here by more than these few methods.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.denial import Bearer
 from proxy.errors import ProxyError
 from proxy.headers import RequestHeaders
-from proxy.http.head import RequestHead
+from proxy.http.head import RequestHead, ResponseHead
 from proxy.impersonation import Impersonation
 from proxy.limits import DEFAULTS, Limit, Limits, Tally
 from proxy.speaker import PassedThrough
@@ -97,6 +97,39 @@ class Observer(Protocol):
         """A limit has refused or ended a connection."""
 
 
+class Session(Protocol):
+    """One exec, attach or port-forward; it is shown a copy of what passes, and never raises then.
+
+    ``opening`` must be awaited, where it is not None, before anything is sent upstream; it may
+    raise a ``ProxyError``.
+    """
+
+    opening: Awaitable[None] | None
+
+    def joined(self, head: ResponseHead) -> None:
+        """The API server has agreed. Raises a ``ProxyError`` to refuse what it agreed to."""
+
+    def client_data(self, data: bytes) -> None: ...
+
+    def upstream_data(self, data: bytes) -> None: ...
+
+    def ended(self) -> Mapping[str, str]:
+        """The exchange is over, whether or not a session came of it; return audit annotations."""
+        ...
+
+    def fields(self) -> Mapping[str, object]:
+        """Return what the access log says of it."""
+        ...
+
+
+class Sessions(Protocol):
+    """Looks at sessions as they pass."""
+
+    def open(self, exchange: Exchange) -> Session | None:
+        """Return None for what is no session. Raises a ``ProxyError`` to refuse one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """What all exchanges share; ``authority`` is the Host of every upstream request.
@@ -117,3 +150,4 @@ class Service:
     requests: Tally = field(default_factory=Tally)
     denial: Denial | None = None
     bare_pool: Pool | None = None
+    sessions: Sessions | None = None

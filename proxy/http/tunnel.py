@@ -1,8 +1,9 @@
 """Two connections joined after a 101: bytes pass both ways and mean nothing here.
 
-SPDY and every WebSocket subprotocol work because none of them is known. When either side ends,
-what it sent before is delivered and then the other side is closed. (Of a client whose end comes
-while the API server does not keep up, the last part may be lost: it has given up.)
+SPDY and every WebSocket subprotocol work because none of them is known. Where the exchange is a
+session, that is shown the same bytes before they pass on, and has no way to change them. When
+either side ends, what it sent before is delivered and then the other side is closed. (Of a client
+whose end comes while the API server does not keep up, the last part may be lost: it has given up.)
 
 A client that the API server does not keep up with is not read, so its leaving is not seen either.
 It is looked for: else whoever gives up on a process that reads no input would leave the tunnel, and
@@ -42,11 +43,17 @@ class Tunnel:
         upstream.join(self)
 
     def client_data(self, data: bytes) -> None:
-        self._exchange.bytes_received += len(data)
+        exchange = self._exchange
+        exchange.bytes_received += len(data)
+        if exchange.session is not None:
+            exchange.session.client_data(data)
         self._upstream.transport.write(data)
 
     def upstream_data(self, data: bytes) -> None:
-        self._exchange.bytes_sent += len(data)
+        exchange = self._exchange
+        exchange.bytes_sent += len(data)
+        if exchange.session is not None:
+            exchange.session.upstream_data(data)
         self._client.send(data)
 
     def client_lost(self) -> None:

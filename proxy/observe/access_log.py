@@ -9,12 +9,13 @@ which costs twice as much.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 from proxy.errors import ProxyError
+from proxy.forwarded import Networks, chain
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.logs import Timestamps, encode
 from proxy.observe.redaction import redact
@@ -48,7 +49,8 @@ class Entry:
 
     ``code`` is the status that the client was sent, 0 for none; ``outcome`` says in a word what
     the status does not. ``identity`` is None if it did not come to one. ``error`` is set where the
-    proxy itself refused or cut the request.
+    proxy itself refused or cut the request. ``session`` is what is known of an exec, attach or
+    port-forward, as fields of their own.
     """
 
     audit_id: str
@@ -66,13 +68,16 @@ class Entry:
     outcome: str = ""
     identity: Identity | None = None
     error: ProxyError | None = None
+    forwarded_for: Sequence[bytes] = ()  # as it came
+    session: Mapping[str, object] = field(default_factory=dict)
 
 
 class AccessLog:
     """Writes entries as JSON lines."""
 
-    def __init__(self, writer: LogWriter) -> None:
+    def __init__(self, writer: LogWriter, forwarded_from: Networks = ()) -> None:
         self._writer = writer
+        self._forwarded_from = forwarded_from
         self._timestamps = Timestamps()
 
     def write(self, entry: Entry) -> None:
@@ -96,9 +101,21 @@ class AccessLog:
                 "" if upstream is None else f',"upstream_ms":{round(upstream * 1000, 3)}',
                 f',"bytes_in":{entry.bytes_in},"bytes_out":{entry.bytes_out}',
                 _client(entry.client, entry.user_agent[:MAX_USER_AGENT]),
+                self._forwarded(entry) if entry.forwarded_for else "",
+                _members(entry.session),
                 "}",
             )
         )
+
+    def _forwarded(self, entry: Entry) -> str:
+        """Return whom the request is said to have come from, and how far that can be believed."""
+        came = chain(entry.forwarded_for, entry.client, self._forwarded_from)
+        fields: dict[str, object] = {}
+        if came.verified:
+            fields["forwarded_for"] = came.verified
+        if came.unverified:
+            fields["forwarded_for_unverified"] = came.unverified[:MAX_NAME]
+        return _members(fields)
 
 
 def _members(fields: Mapping[str, object]) -> str:

@@ -26,11 +26,15 @@ CLOSING: Final = 1.0  # seconds
 class LogWriter:
     """A bounded buffer of lines before a file descriptor, which it keeps a copy of.
 
-    ``on_drop`` is called with a number of lost lines, from any thread.
+    ``on_drop`` is called with a number of lost lines, ``on_write`` with one of written lines and
+    ``on_error`` when writing has failed, from any thread. Whoever writes elsewhere than to one
+    descriptor overrides ``_ready``.
     """
 
     def __init__(self, fd: int, max_buffered: int = MAX_BUFFERED) -> None:
         self.on_drop: Callable[[int], object] = lambda _count: None
+        self.on_write: Callable[[int], object] = lambda _count: None
+        self.on_error: Callable[[], object] = lambda: None
         self._fd = _copied(fd)
         self._max_buffered = max_buffered
         self._lines: list[str] = []
@@ -39,7 +43,7 @@ class LogWriter:
         self._lock = threading.Lock()
         self._waiting = threading.Event()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
         self._thread.start()
 
     def write(self, line: str) -> None:
@@ -76,17 +80,30 @@ class LogWriter:
         if lines:
             self._write_out("\n".join([*lines, ""]).encode("ascii", "replace"))
 
+    def _ready(self, size: int) -> None:
+        """See to it that ``size`` bytes may be written now. Raises OSError."""
+
+    def _failed(self, error: OSError) -> None:
+        """Lines were lost because of ``error``. (Where it is the log itself, who would be told?)"""
+
     def _write_out(self, data: bytes) -> None:
-        if self._torn:
-            data = b"\n" + data  # a line was cut off here; let it not spoil the next
-        written = 0
+        written, lines = 0, data.count(b"\n")
         try:
+            self._ready(len(data))
+            if self._torn:
+                data = b"\n" + data  # a line was cut off here; let it not spoil the next
             while written < len(data):
                 written += self._write_some(data[written:])
-        except OSError:
-            self.on_drop(data.count(b"\n", max(written, 1)))
+        except OSError as error:
+            lost = data.count(b"\n", max(written, 1))
+            lines -= lost
+            self.on_drop(lost)
+            self.on_error()
+            self._failed(error)
         if written:
             self._torn = data[written - 1 : written] != b"\n"
+        if lines:
+            self.on_write(lines)
 
     def _write_some(self, data: bytes) -> int:
         try:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
-from typing import Final, TypeVar, get_args
+from typing import Final, Literal, TypeVar, get_args
 
 import prometheus_client
 from prometheus_client import (
@@ -49,11 +49,15 @@ from proxy.observe.series import Counter, Gauge, Histogram
 from proxy.requestinfo import KINDS, Kind
 from proxy.reviews import documents
 from proxy.reviews.privileges import FINDINGS
+from proxy.sessions.recorder import Result
 
 PREFIX: Final = "headlamp_auth_proxy"
 
 FETCH_RESULTS: Final[tuple[FetchResult, ...]] = get_args(FetchResult)
 CONNECTION_LIMITS: Final[tuple[Limit, ...]] = get_args(Limit)
+AuditSink = Literal["log", "webhook"]
+AUDIT_SINKS: Final[tuple[AuditSink, ...]] = get_args(AuditSink)
+RECORDING_RESULTS: Final[tuple[Result, ...]] = get_args(Result)
 STREAM_KINDS: Final = tuple(kind for kind in KINDS if kind != "unary")
 TOKEN_ERRORS: Final = (AuthenticationError, KeysUnavailable, TokenTooLarge, MultipleCredentials)
 
@@ -101,6 +105,7 @@ class Metrics:
         self._keys()
         self._identity()
         self._reviews()
+        self._audit()
         self._process()
         self._refusals = {error.label: self._series_of(error) for error in every_error()}
 
@@ -169,6 +174,18 @@ class Metrics:
         """Count a question to the API server, ``seconds`` after it was put."""
         self._review_results[kind, outcome].inc()
         self._review_duration[kind].observe(seconds)
+
+    def audit_written(self, sink: AuditSink, count: int) -> None:
+        """Count audit events that have reached a sink."""
+        self._audit_events[sink, "written"].inc(count)
+
+    def audit_dropped(self, sink: AuditSink, count: int) -> None:
+        """Count audit events that a sink will never have."""
+        self._audit_events[sink, "dropped"].inc(count)
+
+    def audit_failed(self, sink: AuditSink) -> None:
+        """Count an attempt to reach a sink that has failed."""
+        self._audit_errors[sink].inc()
 
     # what there is
 
@@ -329,6 +346,28 @@ class Metrics:
         )
         self.own_privileges = _bind(privileges.labels, FINDINGS)
 
+        recordings = self._counter(
+            "recordings_total",
+            "Recordings of sessions that have ended, by what became of the file.",
+            "result",
+        )
+        self._recordings = _bind(recordings.labels, RECORDING_RESULTS)
+
+    def _audit(self) -> None:
+        events = self._counter(
+            "audit_events_total", "Audit events, by sink and by what became of them.",
+            "sink", "result",
+        )  # fmt: skip
+        self._audit_events = {
+            (sink, result): events.labels(sink, result)
+            for sink in AUDIT_SINKS
+            for result in ("written", "dropped")
+        }
+        errors = self._counter(
+            "audit_errors_total", "Attempts to write or send audit events that failed.", "sink"
+        )
+        self._audit_errors = _bind(errors.labels, AUDIT_SINKS)
+
     def _process(self) -> None:
         self.serving_certificate_expiry = self._gauge(
             "serving_certificate_expiry_timestamp_seconds",
@@ -359,6 +398,9 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+
+    def recording_ended(self, result: Result) -> None:
+        self._recordings[result].inc()
 
     def _series_of(self, error: type[ProxyError]) -> list[Counter]:
         """Create and return the children that one refusal of this class increments."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 
-from proxy.errors import Denied, ProxyError
+from proxy.errors import Denied, ProxyError, RecordingFailed
 from proxy.http.exchange import Exchange
 from proxy.limits import Limit
 from proxy.observe.access_log import AccessLog, Entry, Identity
@@ -43,17 +43,21 @@ class RequestObserver:
         if exchange.admission is not None:
             metrics.token_accepted()
         if exchange.truncated:
-            ended_by = (
-                metrics.denied_streams_ended
-                if isinstance(exchange.error, Denied)
-                else metrics.upstream_truncated
-            )
-            ended_by.inc()
+            self._cut_short(exchange.error)
         elif exchange.error is not None:
             metrics.refused(exchange.error)
         if exchange.impersonation_forbidden:
             metrics.impersonation_forbidden.inc()
         self._access_log.write(_entry(exchange))
+
+    def _cut_short(self, error: ProxyError | None) -> None:
+        """Count an answer or stream that was ended before its time, and by whom."""
+        if isinstance(error, RecordingFailed):
+            self._metrics.refused(error)
+        elif isinstance(error, Denied):
+            self._metrics.denied_streams_ended.inc()
+        else:
+            self._metrics.upstream_truncated.inc()
 
     def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
         self._metrics.request_begun("unary")
@@ -76,7 +80,7 @@ class RequestObserver:
         self._metrics.limited(limit)
 
 
-def _outcome(exchange: Exchange) -> str:
+def outcome_of(exchange: Exchange) -> str:
     """Say in a word what the status code does not."""
     if exchange.truncated:
         return "truncated"
@@ -98,7 +102,7 @@ def _entry(exchange: Exchange) -> Entry:
         info=exchange.info,
         kind=exchange.kind,
         code=exchange.status,
-        outcome=_outcome(exchange),
+        outcome=outcome_of(exchange),
         client=exchange.client.address,
         user_agent=head.header(b"user-agent"),
         duration=exchange.ended_at - exchange.began_at,
@@ -114,4 +118,6 @@ def _entry(exchange: Exchange) -> Entry:
         if identity
         else None,
         error=exchange.error,
+        forwarded_for=head.forwarded_for,
+        session=exchange.session.fields() if exchange.session else {},
     )

@@ -33,6 +33,7 @@ from proxy.observe.requests import RequestObserver
 from proxy.plans import policy_of
 from proxy.reviews.client import Reviewer
 from proxy.reviews.self_check import WithheldCredential
+from proxy.server.auditing import auditing
 from proxy.server.building import (
     StartError,
     certificate_of,
@@ -41,6 +42,7 @@ from proxy.server.building import (
     issuers_of,
     limits_of,
     pool_of,
+    recorder_of,
     self_check_of,
     tracing_of,
     upstream_of,
@@ -55,6 +57,7 @@ from proxy.server.running import (
     send_spans,
 )
 from proxy.server.showing import Parts, checks_of, show
+from proxy.sessions.sessions import Sessions
 from proxy.version import installed_version
 
 _log = logging.getLogger(__name__)
@@ -112,6 +115,10 @@ async def _run(config: Config, writer: LogWriter) -> int:
         stack.push_async_callback(ourselves.close)
         stack.push_async_callback(for_clients.close)
         check = self_check_of(config, ourselves, policy)
+        recorder = recorder_of(config)
+        if recorder is not None:
+            recorder.on_end = metrics.recording_ended
+            stack.callback(recorder.close)
         gate = Gate(
             issuers.authenticator,
             cache,
@@ -120,10 +127,13 @@ async def _run(config: Config, writer: LogWriter) -> int:
             config.max_token_bytes,
             may_impersonate=config.allow_impersonation,
         )
-        observers: list[Observer] = [RequestObserver(metrics, AccessLog(writer))]
+        observers: list[Observer] = [
+            RequestObserver(metrics, AccessLog(writer, config.forwarded_from))
+        ]
         if (tracing := tracing_of(config)) is not None:
             observers.append(tracing)
             stack.push_async_callback(send_spans, tracing)
+        observers += await stack.enter_async_context(auditing(config, metrics))
         service = Service(
             gate=gates_of(config, gate, issuers.authenticator, policy, for_clients),
             credential=WithheldCredential(credential, check),
@@ -136,6 +146,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
             requests=Tally(config.max_requests_per_user),
             denial=denial,
             bare_pool=bare_pool if config.token_passthrough else None,
+            sessions=Sessions(recorder, required=config.record_sessions_failure == "closed"),
         )
         listener = Listener(service)
         if denial is not None:

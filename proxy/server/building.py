@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import tempfile
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -24,7 +25,7 @@ from proxy.credentials.serving import GivenCertificate, OwnCertificate, ServingC
 from proxy.credentials.trust import write_trust_directory
 from proxy.denial import InvalidDenyList
 from proxy.deny_file import DenyFile
-from proxy.files import SourceError
+from proxy.files import SourceError, explain
 from proxy.gate import Gate
 from proxy.http.pool import Pool
 from proxy.http.service import Admission
@@ -37,6 +38,7 @@ from proxy.reviews.client import Reviewer
 from proxy.reviews.impersonators import Impersonators
 from proxy.reviews.self_check import SelfCheck
 from proxy.reviews.tokens import TokenReviews
+from proxy.sessions.recorder import Recorder
 from proxy.sockets import RESERVED, affordable_connections
 from proxy.version import installed_version
 
@@ -84,6 +86,7 @@ def self_check_of(config: Config, reviewer: Reviewer, policy: Policy) -> SelfChe
         *(rights.TOKEN_PASSTHROUGH if config.token_passthrough else ()),
         *(rights.ALLOW_IMPERSONATION if config.allow_impersonation else ()),
         *(rights.SEND_CREDENTIAL_ID if config.send_credential_id else ()),
+        *(rights.SEND_TOKEN_FACTS if config.send_token_facts else ()),
     ]
     allowed = config.allow_privileged_service_account
     return SelfCheck(reviewer, policy, needed=needed, allow_privileged=allowed)
@@ -140,6 +143,19 @@ def limits_of(config: Config) -> Limits:
         connections=connections,
         connections_per_address=config.max_connections_per_address,
     )
+
+
+def recorder_of(config: Config) -> Recorder | None:
+    """Make the directory for recordings where there is none, and see that it can be written to."""
+    directory = config.record_sessions
+    if directory is None:
+        return None
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            return Recorder(directory, config.record_sessions_max_bytes)
+    except OSError as error:
+        raise StartError(f"--record-sessions {str(directory)!r}: {explain(error)}") from error
 
 
 def denial_of(config: Config) -> DenyFile | None:

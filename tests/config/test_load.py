@@ -37,6 +37,7 @@ DEFAULTS: dict[str, object] = {
     "oidc_groups_claim": ("tags", "groups"),
     "oidc_groups_prefix": "",
     "send_credential_id": False,
+    "send_token_facts": False,
     "groups_allow": (),
     "allow_reserved_group": (),
     "reserved_prefix": ("system:", "kubeadm:", "eks:", "aks:"),
@@ -68,6 +69,13 @@ DEFAULTS: dict[str, object] = {
     "max_requests_per_user": 200,
     "max_token_bytes": 16_384,
     "max_groups": 256,
+    "audit_policy_file": None,
+    "audit_log_path": None,
+    "audit_log_maxsize": 100,
+    "audit_log_maxage": 366,
+    "audit_log_maxbackup": 100,
+    "audit_webhook_config_file": None,
+    "forwarded_from": (),
     "admin_listen": Address("", 9090),
     "tracing_otlp_endpoint": None,
     "tracing_sampling_rate_per_million": 1_000_000,
@@ -110,6 +118,7 @@ def test_the_contract_says_what_is_repeatable() -> None:
         "reserved_prefix",
         "pass_header",
         "serving_name",
+        "forwarded_from",
     }
 
 

@@ -31,6 +31,24 @@ KUBECONFIG = {"/kc": "{}", "/ca": "", "/jwks": "{}"}
             (*REQUIRED, "--token-passthrough-audience=a"),
             '--token-passthrough-audience "a" (flag): has no effect without',
         ),
+        # Audit.
+        (
+            (*REQUIRED, "--audit-log-path=/log"),
+            '--audit-log-path "/log" (flag): has no effect without --audit-policy-file',
+        ),
+        (
+            (*REQUIRED, "--audit-webhook-config-file=/kc"),
+            '--audit-webhook-config-file "/kc" (flag): has no effect without --audit-policy-file',
+        ),
+        (
+            (*REQUIRED, "--audit-policy-file=/kc"),
+            '--audit-policy-file "/kc" (flag): has no effect without a place for the events',
+        ),
+        (
+            (*REQUIRED, "--forwarded-from=10.0.0.1/8"),
+            '--forwarded-from "10.0.0.1/8" (flag): has bits set behind its length',
+        ),
+        ((*REQUIRED, "--forwarded-from=pods"), '--forwarded-from "pods" (flag): is not a CIDR'),
         # Keys.
         (
             (*REQUIRED, "--oidc-discovery-url=https://idp.example/"),

@@ -40,7 +40,8 @@ def test_the_help_is_grouped_and_fits_a_terminal() -> None:
     lines = flags_help().splitlines()
     groups = [line for line in lines if line and not line.startswith(" ")]
     assert groups == [
-        *("Tokens:", "Identity:", "API server:", "Serving:", "Limits:", "Administration:")
+        *("Tokens:", "Identity:", "API server:", "Serving:", "Limits:", "Audit:"),
+        "Administration:",
     ]
     assert max(map(len, lines)) <= 88
 

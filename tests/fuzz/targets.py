@@ -13,7 +13,7 @@ from typing import Final
 
 from proxy.algorithms import ALGORITHMS
 from proxy.config.model import SETTINGS
-from tests.fuzz import expressions, heads, settings, tokens
+from tests.fuzz import expressions, heads, sessions, settings, tokens
 
 FOLDER: Final = Path(__file__).parent
 CORPUS: Final = FOLDER / "corpus"
@@ -75,6 +75,12 @@ STATUS: Final = (
 )
 
 
+ENDINGS: Final = (
+    *('"status":"Success"', '"status":"Failure"', '"reason":"NonZeroExitCode"', '"details":{'),
+    *('"causes":[{"reason":"ExitCode","message":"3"}]', '"Width":', '"Height":'),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """``words`` are what the fuzzer may put in, since it would hardly guess them."""
@@ -100,4 +106,12 @@ TARGETS: Final[dict[str, Target]] = {
     "authentication_config": Target(expressions.authentication_config, (*AUTHENTICATION, *CEL)),
     "claims_expression": Target(expressions.claims_expression, CEL),
     "exec_answer": Target(settings.exec_answer, STATUS),
+    "session_websocket": Target(
+        sessions.session_websocket, ("\x82\x7e", "\x02\x05", "\x80", "MTIz")
+    ),
+    "session_spdy": Target(sessions.session_spdy, ("\x80\x03\x00\x01", "\x80\x03\x00\x08")),
+    "session_status": Target(sessions.session_status, ENDINGS),
+    "recorded_output": Target(
+        sessions.recorded_output, ("\x1b[", "\x1b]", "\x1b\\", "\x07", "?25h")
+    ),
 }

@@ -19,7 +19,7 @@ from proxy.http.exchange import Exchange
 from proxy.http.head import RequestHead
 from proxy.http.listener import Listener
 from proxy.http.pool import Pool
-from proxy.http.service import Admission, Service
+from proxy.http.service import Admission, Service, Sessions
 from proxy.impersonation import Impersonation, Policy, impersonate
 from proxy.limits import DEFAULTS, Limit, Limits, Tally
 from proxy.sockets import listen_at
@@ -212,6 +212,7 @@ async def run_proxy(
     limits: Limits = DEFAULTS,
     streams: Tally | None = None,
     requests: Tally | None = None,
+    sessions: Sessions | None = None,
 ) -> AsyncIterator[Proxy]:
     gate, credential, denial, seen = TrustingGate(), FixedCredential(), Doorkeeper(), Recorder()
     pool = Pool("127.0.0.1", upstream.port, server_name="localhost", tls=lambda: tls.client)
@@ -228,6 +229,7 @@ async def run_proxy(
         requests or Tally(),
         denial,
         bare,
+        sessions,
     )
     listener = Listener(service)
     sockets = await listen_at("127.0.0.1", 0)

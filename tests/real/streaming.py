@@ -185,6 +185,7 @@ def running(cluster: Cluster, node: Node, folder: Path) -> Iterator[Streams]:
             f"--upstream={cluster.url}",
             f"--upstream-ca-file={cluster.ca_file}",
             f"--upstream-token-file={token_file}",
+            f"--record-sessions={folder / 'recordings'}",
         ) as serve,
     ):
         serve.wait_ready()

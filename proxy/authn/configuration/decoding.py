@@ -1,14 +1,15 @@
 """Strict decoding of a configuration file, YAML or JSON, as kube-apiserver decodes it.
 
-Unknown fields, fields in another case and fields given twice are errors. What Go stops at, one
-wrong type, is one error among all here. Of several YAML documents the first is read. Source:
+Unknown fields, fields in another case and fields given twice are errors; for other kinds of files,
+which ``document_of`` and ``decoded`` serve as well, they need not be. What Go stops at, one wrong
+type, is one error among all here. Of several YAML documents the first is read. Source:
 k8s.io/apimachinery/pkg/runtime/serializer/json, sigs.k8s.io/yaml.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 
 class NotDecodable(Exception):
-    """A file that is no AuthenticationConfiguration; ``problems`` has one line for each reason."""
+    """A file that does not hold what it should; ``problems`` has one line for each reason."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
@@ -42,30 +43,38 @@ def decode(content: bytes) -> AuthenticationConfiguration:
     if not content:
         raise NotDecodable("empty config data")
     problems: list[str] = []
-    document = _document(content, problems)
-    if not isinstance(document, dict | None):
-        raise NotDecodable(f"couldn't get version/kind; it is a {kind_of(document)}, no object")
-    _check_kind(document or {})
+    document = document_of(content, problems, KIND, [f"{GROUP}/{known}" for known in VERSIONS])
     configuration: AuthenticationConfiguration
-    configuration = _decoded(AuthenticationConfiguration, document, "", problems)
+    configuration = decoded(AuthenticationConfiguration, document, "", problems, problems)
     if problems:
         raise NotDecodable(*(f"strict decoding error: {problem}" for problem in problems))
     return configuration
 
 
-def _check_kind(document: dict[str, Any]) -> None:
-    version, kind = document.get("apiVersion"), document.get("kind")
-    if not kind:
+def document_of(
+    content: bytes, strict: list[str], kind: str, versions: Sequence[str]
+) -> dict[str, Any]:
+    """Return the plain value of a file that holds a ``kind`` of one of ``versions``.
+
+    What is given twice goes to ``strict``. Raises NotDecodable.
+    """
+    document = _document(content, strict)
+    if not isinstance(document, dict | None):
+        raise NotDecodable(f"couldn't get version/kind; it is a {kind_of(document)}, no object")
+    document = document or {}
+    version, found = document.get("apiVersion"), document.get("kind")
+    if not found:
         raise NotDecodable("Object 'Kind' is missing")
     if not version:
         raise NotDecodable("Object 'apiVersion' is missing")
-    if kind != KIND:
-        raise NotDecodable(f"expected {KIND}, got {kind!a:.100}")
-    if version not in {f"{GROUP}/{known}" for known in VERSIONS}:
-        known = ", ".join(f"{GROUP}/{known}" for known in VERSIONS)
+    if found != kind:
+        raise NotDecodable(f"expected {kind}, got {found!a:.100}")
+    if version not in versions:
         raise NotDecodable(
-            f'no kind "{KIND}" is registered for version {json.dumps(version)}; use one of {known}'
+            f'no kind "{kind}" is registered for version {json.dumps(version)}; '
+            f"use {'one of ' if len(versions) > 1 else ''}{', '.join(versions)}"
         )
+    return document
 
 
 def _document(content: bytes, problems: list[str]) -> Any:
@@ -146,19 +155,22 @@ def _scalar(tag: str, text: str) -> Any:
             return text
 
 
-def _decoded(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
-    """Return ``value`` as the annotated type; what does not fit is a problem at ``path``."""
+def decoded(kind: Any, value: Any, path: str, problems: list[str], strict: list[str]) -> Any:
+    """Return ``value`` as the annotated type; what does not fit is a problem at ``path``.
+
+    Fields that the type does not have go to ``strict``.
+    """
     optional = get_origin(kind) is UnionType
     if value is None:
         return None if optional else _zero(kind)
     if optional:
         (kind,) = (arg for arg in get_args(kind) if arg is not NoneType)
     if is_dataclass(kind) and isinstance(value, dict):
-        return _object(kind, value, path, problems)
+        return _object(kind, value, path, problems, strict)
     if get_origin(kind) is tuple and isinstance(value, list):
         item = get_args(kind)[0]
         return tuple(
-            _decoded(item, member, f"{path}[{index}]", problems)
+            decoded(item, member, f"{path}[{index}]", problems, strict)
             for index, member in enumerate(value)
         )
     if kind in _GO_NAMES and isinstance(value, kind):
@@ -168,14 +180,16 @@ def _decoded(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     return _zero(kind)
 
 
-def _object(kind: Any, value: dict[str, Any], path: str, problems: list[str]) -> Any:
+def _object(
+    kind: Any, value: dict[str, Any], path: str, problems: list[str], strict: list[str]
+) -> Any:
     hints = get_type_hints(kind)
     known = {f.metadata.get(NAME) or _camel(f.name): f.name for f in fields(kind)}
     prefix = f"{path}." if path else ""
-    problems.extend(f'unknown field "{prefix}{name}"' for name in value if name not in known)
+    strict.extend(f'unknown field "{prefix}{name}"' for name in value if name not in known)
     return kind(
         **{
-            attribute: _decoded(hints[attribute], value[name], prefix + name, problems)
+            attribute: decoded(hints[attribute], value[name], prefix + name, problems, strict)
             for name, attribute in known.items()
             if name in value
         }

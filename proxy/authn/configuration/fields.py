@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 
 def required(path: str, detail: str = "") -> str:
@@ -11,6 +12,15 @@ def required(path: str, detail: str = "") -> str:
 
 def invalid(path: str, value: str, detail: str) -> str:
     return f"{path}: Invalid value: {_quoted(value)}: {detail}"
+
+
+def invalid_list(path: str, values: Iterable[str], detail: str) -> str:
+    return f"{path}: Invalid value: [{','.join(map(_quoted, values))}]: {detail}"
+
+
+def not_supported(path: str, value: str, known: Iterable[str]) -> str:
+    names = ", ".join(map(_quoted, sorted(known)))
+    return f"{path}: Unsupported value: {_quoted(value)}: supported values: {names}"
 
 
 def duplicate(path: str, value: str) -> str:

@@ -37,7 +37,8 @@ Writes the manifests of the proxy's rights, and the binding for the people, to s
   wide         anybody; whoever holds the account's token is then anybody as well
 
 The flags of serve are taken as well; those that change what is impersonated, or that need rights of
-their own (--token-passthrough, --allow-impersonation, --send-credential-id), change the outcome.
+their own (--token-passthrough, --allow-impersonation, --send-credential-id, --send-token-facts),
+change the outcome.
 """
 _OBJECT_NAME: Final = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 _STAND_IN: Final = {
@@ -93,6 +94,7 @@ def needed_by(config: Config) -> tuple[Rule, ...]:
         "--token-passthrough": config.token_passthrough,
         "--allow-impersonation": config.allow_impersonation,
         "--send-credential-id": config.send_credential_id,
+        "--send-token-facts": config.send_token_facts,
     }
     return tuple(rule for flag, rules in SETTINGS.items() if switched[flag] for rule in rules)
 

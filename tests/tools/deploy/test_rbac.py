@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from proxy.cli import main
+from proxy.rights import TOKEN_FACTS
 from proxy.tools.deploy.rbac import Mode, Rights, account_manifests, people_manifests, rules
 
 OWN = "headlamp-auth-proxy:authenticated"
@@ -182,3 +183,6 @@ def test_a_setting_that_needs_a_right_of_its_own_gets_it_and_only_then(
         (become, original),
     }
     assert granted("--send-credential-id") - usual == {(become, credential)}
+    assert granted("--send-token-facts") - usual == {
+        (become, f"userextras/{key}") for key in TOKEN_FACTS
+    }

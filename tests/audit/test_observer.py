@@ -1,0 +1,218 @@
+"""Which events an exchange leaves, on a running data plane."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from proxy.audit.observer import AuditObserver
+from proxy.audit.policy import NO_STAGES, STAGES, Policy, Rule
+from proxy.denial import Bearer
+from proxy.errors import ImpersonationNotAllowed
+from proxy.http.head import RequestHead
+from proxy.http.service import Admission
+from proxy.impersonation import impersonate_requested
+from proxy.observe.all_of import all_of
+from proxy.userinfo import UserInfo
+from tests.conftest import Tls
+from tests.http.conftest import POLICY, Proxy, Recorder, identity, run_proxy
+from tests.http.test_exchange import GET, OK
+from tests.http.test_tunnel import EXEC, SWITCH
+from tests.wire import Upstream
+
+WATCH = GET.replace(b"pods", b"pods?watch=1")
+NEVER = "alice-left-out"
+ALL = Policy([Rule(NO_STAGES, users=frozenset({NEVER})), Rule(frozenset(STAGES))])
+ALICE = {
+    "username": "alice",
+    "groups": ["developers", "headlamp-auth-proxy:authenticated", "system:authenticated"],
+}
+
+
+class Audited:
+    """A data plane that is audited, and the events so far."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self.proxy = proxy
+        self.lines: list[str] = []
+        self.ended = Recorder()
+
+    def write(self, line: str) -> None:
+        self.lines.append(line)
+
+    async def events(self) -> list[dict[str, Any]]:
+        """All events, once an exchange has ended."""
+        await self.ended.ended_exchanges(1)
+        return [json.loads(line) for line in self.lines]
+
+
+@pytest.fixture
+async def audited(tls: Tls) -> AsyncIterator[Audited]:
+    async with Upstream.run(tls.server) as upstream, run_proxy(tls, upstream) as proxy:
+        seen = Audited(proxy)
+        observer = AuditObserver(ALL, [seen], [ip_network("127.0.0.0/8")])
+        watching = all_of([observer, seen.ended])
+        proxy.listener.service = replace(proxy.service, observer=watching)
+        yield seen
+
+
+def stages(events: list[dict[str, Any]]) -> list[tuple[str, int | None]]:
+    return [(e["stage"], e.get("responseStatus", {}).get("code")) for e in events]
+
+
+async def test_a_request_is_received_and_complete(audited: Audited) -> None:
+    client, api = await audited.proxy.asked(GET)
+    api.send(OK)
+    answer = await client.answer()
+    events = await audited.events()
+    assert stages(events) == [("RequestReceived", None), ("ResponseComplete", 200)]
+    assert {e["auditID"] for e in events} == {answer.headers["audit-id"]}
+    assert all(e["user"] == ALICE and e["sourceIPs"] == ["127.0.0.1"] for e in events)
+    assert "annotations" not in events[1]
+
+
+async def test_of_a_watch_it_is_told_that_it_began(audited: Audited) -> None:
+    client, api = await audited.proxy.asked(WATCH)
+    api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+    await client.read_until(b"{}")
+    began = [json.loads(line) for line in audited.lines]
+    assert stages(began) == [("RequestReceived", None), ("ResponseStarted", 200)]
+    api.send(b"0\r\n\r\n")
+    assert stages(await audited.events())[2:] == [("ResponseComplete", 200)]
+
+
+async def test_a_session_is_a_101_and_says_how_it_ended(audited: Audited) -> None:
+    client, api = await audited.proxy.asked(EXEC)
+    api.send(SWITCH)
+    await client.read_head()
+    await client.gone()
+    events = await audited.events()
+    assert stages(events) == [
+        ("RequestReceived", None),
+        ("ResponseStarted", 101),
+        ("ResponseComplete", 101),
+    ]
+    assert events[2]["annotations"] == {"headlamp-auth-proxy.dev/outcome": "client_left"}
+
+
+async def test_whoever_could_not_be_authenticated_has_one_event_with_the_reason(
+    audited: Audited,
+) -> None:
+    client = await audited.proxy.client()
+    client.send(b"GET /api/v1/pods HTTP/1.1\r\nHost: x\r\n\r\n")
+    await client.answer()
+    (event,) = await audited.events()
+    assert (event["stage"], event["user"]) == ("ResponseStarted", {})
+    assert event["responseStatus"]["message"] == "Authentication failed, no credentials provided"
+    assert event["annotations"] == {"headlamp-auth-proxy.dev/reason": "token_missing"}
+
+
+async def test_a_refusal_is_audited_with_the_person_where_they_are_known(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def admit(_head: RequestHead, _now: float) -> Admission:
+        error = ImpersonationNotAllowed("as bob")
+        error.bearer = Bearer("alice", ("developers",), "https://idp", "userid:1", "7", "laptop.")
+        raise error
+
+    monkeypatch.setattr(audited.proxy.gate, "admit", admit)
+    client = await audited.proxy.client()
+    client.send(WATCH)
+    await client.answer()
+    events = await audited.events()
+    assert stages(events) == [
+        ("RequestReceived", None),
+        ("ResponseStarted", 403),
+        ("ResponseComplete", 403),
+    ]
+    groups = ["developers", "system:authenticated"]
+    assert events[2]["user"] == {"username": "alice", "groups": groups}
+    assert events[2]["responseStatus"]["reason"] == "Forbidden"
+    domain = "headlamp-auth-proxy.dev"
+    assert events[2]["annotations"] == {
+        f"{domain}/token-issuer": "https://idp",
+        f"{domain}/token-subject": "userid:1",
+        f"{domain}/token-id": "7",
+        f"{domain}/token-node": "laptop.",
+        f"{domain}/reason": "impersonation_not_allowed",
+        f"{domain}/detail": "as bob",
+    }
+
+
+async def test_who_asked_to_be_somebody_else_is_the_user(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = UserInfo("bob", groups=("ops",))
+
+    def admit(_head: RequestHead, _now: float) -> Admission:
+        acting = impersonate_requested(wanted, identity("alice"), POLICY)
+        return Admission(acting, Bearer("alice", ("developers",)))
+
+    monkeypatch.setattr(audited.proxy.gate, "admit", admit)
+    client, api = await audited.proxy.asked(GET)
+    api.send(OK)
+    await client.answer()
+    for event in await audited.events():
+        assert event["user"]["username"] == "alice"
+        assert event["impersonatedUser"]["username"] == "bob"
+        assert event["impersonatedUser"]["extra"] == {
+            "headlamp-auth-proxy.dev/original-user": ["alice"]
+        }
+
+
+async def test_whom_the_policy_leaves_out_has_no_event(audited: Audited) -> None:
+    client, api = await audited.proxy.asked(WATCH.replace(b"alice", NEVER.encode()))
+    api.send(OK)
+    await client.answer()
+    assert await audited.events() == []
+
+
+async def test_the_api_server_that_fails_is_a_refusal_too(audited: Audited) -> None:
+    client, api = await audited.proxy.asked(GET.replace(b"GET", b"DELETE"))
+    await api.end("reset")
+    await client.answer()
+    events = await audited.events()
+    assert stages(events)[1:] == [("ResponseComplete", 502)]
+    assert events[1]["annotations"]["headlamp-auth-proxy.dev/reason"] == "upstream_reset"
+
+
+async def test_an_answer_that_is_cut_keeps_its_code(audited: Audited) -> None:
+    client, api = await audited.proxy.asked(GET)
+    api.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123")
+    await client.read_until(b"123")
+    await api.end("reset")
+    events = await audited.events()
+    assert stages(events)[1:] == [("ResponseComplete", 200)]
+    assert events[1]["annotations"]["headlamp-auth-proxy.dev/outcome"] == "truncated"
+
+
+async def test_what_a_client_claims_is_no_source_address(audited: Audited) -> None:
+    claiming = b"\r\nX-Forwarded-For: 6.6.6.6, 100.64.1.2\r\n\r\n"
+    client, api = await audited.proxy.asked(GET.replace(b"\r\n\r\n", claiming))
+    api.send(OK)
+    await client.answer()
+    events = await audited.events()
+    assert all(event["sourceIPs"] == ["100.64.1.2", "127.0.0.1"] for event in events)
+    claimed = "headlamp-auth-proxy.dev/forwarded-for-unverified"
+    assert events[1]["annotations"] == {claimed: "6.6.6.6"}
+
+
+async def test_no_secret_of_a_request_is_in_an_event(audited: Audited) -> None:
+    secret = b"s3cret"
+    jwt = b"eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.s3cret"
+    asking = GET.replace(
+        b"/pods HTTP/1.1\r\n",
+        b"/pods?access_token=%s&x=%s HTTP/1.1\r\nCookie: a=%s\r\nX-Api-Key: %s\r\n"
+        b"User-Agent: a %s\r\n" % (secret, jwt, secret, secret, jwt),
+    ).replace(b"Bearer alice", b"Bearer s3cret-of-alice")
+    client, api = await audited.proxy.asked(asking)
+    api.send(OK.replace(b"\r\n\r\n", b"\r\nSet-Cookie: a=s3cret\r\n\r\n"))
+    await client.answer()
+    assert len(await audited.events()) == 2
+    told = "\n".join(audited.lines).replace("s3cret-of-alice", "")  # the gate's word for the user
+    assert "s3cret" not in told
