@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.errors import ProxyError
+from proxy.missing_rule import MissingRule
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.logs import Timestamps, encode_line
 from proxy.requestinfo import Kind, RequestInfo
@@ -45,7 +46,7 @@ class Entry:
 
     ``code`` is the status that the client was sent, 0 for none; ``outcome`` says in a word what
     the status does not. ``identity`` is None if it did not come to one. ``error`` is set where the
-    proxy itself refused or cut the request.
+    proxy itself refused or cut the request, ``missing`` where RBAC refused it for want of a rule.
     """
 
     audit_id: str
@@ -63,6 +64,7 @@ class Entry:
     outcome: str = ""
     identity: Identity | None = None
     error: ProxyError | None = None
+    missing: MissingRule | None = None
 
 
 class AccessLog:
@@ -107,6 +109,8 @@ class AccessLog:
             fields["reason"] = entry.error.label
             if entry.error.detail:
                 fields["detail"] = entry.error.detail[:MAX_DETAIL]
+        if entry.missing is not None:
+            fields["missing"] = entry.missing.as_fields()
         fields["kind"] = entry.kind
         fields["duration_ms"] = round(entry.duration * 1000, 3)
         if entry.upstream is not None:
