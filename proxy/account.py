@@ -1,4 +1,4 @@
-"""The account of a token's way that ``explain`` prints and the whoami page shows: one form for both.
+"""The account of a token's way, as ``explain`` prints it and the whoami page shows it: one form.
 
 An account says whether somebody is let in, as whom, and why not, and has the steps of the ``Trace``
 by which that was found. Pure.

@@ -97,20 +97,22 @@ def manifest(rule: MissingRule, username: str) -> str:
     """Return the role and the binding that would let ``username`` do it, as YAML."""
     namespaced = bool(rule.namespace)
     kind = "Role" if namespaced else "ClusterRole"
-    # The same name for another user would take the binding away from the first one.
-    mark = hashlib.sha256(repr((rule, username)).encode("utf-8", "replace")).hexdigest()[:8]
-    name = _name("let", rule.verb, rule.resource or "path", rule.subresource, mark)
+    name = _name("let", rule.verb, rule.resource or "path", rule.subresource, _mark(rule, username))
     metadata = {"name": name} | ({"namespace": rule.namespace} if namespaced else {})
     return "---\n".join(
         (
             _document(kind, metadata, {"rules": [_rule(rule)]}),
-            binding(kind, name, username, metadata),
+            _binding(kind, name, username, metadata),
         )
     )
 
 
-def binding(role_kind: str, role: str, username: str, metadata: dict[str, str]) -> str:
-    """Return what binds a role to a user, as YAML; in a namespace if ``metadata`` names one."""
+def view_binding(username: str) -> str:
+    """Return what lets ``username`` see the whole cluster, as YAML."""
+    return _binding("ClusterRole", "view", username, {"name": _name("let-view", _mark(username))})
+
+
+def _binding(role_kind: str, role: str, username: str, metadata: dict[str, str]) -> str:
     return _document(
         "RoleBinding" if "namespace" in metadata else "ClusterRoleBinding",
         metadata,
@@ -139,6 +141,11 @@ def _rule(rule: MissingRule) -> dict[str, list[str]]:
     if rule.name and (rule.subresource or rule.verb not in _NAMELESS):
         found["resourceNames"] = [rule.name]
     return found
+
+
+def _mark(*parts: object) -> str:
+    """Return what tells one name from others: the same one would take another's binding away."""
+    return hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def _name(*parts: str) -> str:

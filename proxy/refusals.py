@@ -54,7 +54,7 @@ class Refusals:
 
     def of(self, bearer: Bearer, now: float) -> list[Refusal]:
         """Return what was refused to one user and is not long ago, the latest first."""
-        rules = self._users.get(_who(bearer), {})
+        rules = self._users.get(_who(bearer), OrderedDict())
         return [refusal for refusal in reversed(rules.values()) if now - refusal.at <= KEPT_FOR]
 
 

@@ -502,6 +502,14 @@ class Config:
         "Of a million requests, how many are traced; one whose `traceparent` says that it is "
         "sampled always is, and one whose says that it is not never.",
     )
+    whoami: bool = one(
+        SERVING,
+        "on|off",
+        "on",
+        values.on_or_off,
+        "Answer `/.auth-proxy/whoami` with a page that says who somebody is here, what RBAC grants "
+        "them, or why they are not let in. It needs no token. off: the path is like any other.",
+    )
     shutdown_grace: float = one(
         ADMIN,
         "DURATION",

@@ -31,6 +31,7 @@ from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.observe.requests import RequestObserver
 from proxy.plans import policy_of
+from proxy.refusals import Refusals
 from proxy.reviews.client import Reviewer
 from proxy.reviews.self_check import WithheldCredential
 from proxy.server.building import (
@@ -54,6 +55,7 @@ from proxy.server.running import (
     log_unhandled,
     send_spans,
 )
+from proxy.server.page import page_of
 from proxy.server.showing import Parts, checks_of, show
 from proxy.version import installed_version
 
@@ -120,13 +122,15 @@ async def _run(config: Config, writer: LogWriter) -> int:
             config.max_token_bytes,
             may_impersonate=config.allow_impersonation,
         )
-        observers: list[Observer] = [RequestObserver(metrics, AccessLog(writer))]
+        gates = gates_of(config, gate, issuers.authenticator, policy, for_clients)
+        withheld, refusals = WithheldCredential(credential, check), Refusals()
+        observers: list[Observer] = [RequestObserver(metrics, AccessLog(writer), refusals)]
         if (tracing := tracing_of(config)) is not None:
             observers.append(tracing)
             stack.push_async_callback(send_spans, tracing)
         service = Service(
-            gate=gates_of(config, gate, issuers.authenticator, policy, for_clients),
-            credential=WithheldCredential(credential, check),
+            gate=gates,
+            credential=withheld,
             pool=pool,
             authority=upstream.authority,
             headers=RequestHeaders(config.pass_header),
@@ -136,6 +140,16 @@ async def _run(config: Config, writer: LogWriter) -> int:
             requests=Tally(config.max_requests_per_user),
             denial=denial,
             bare_pool=bare_pool if config.token_passthrough else None,
+            page=page_of(
+                config,
+                gates,
+                issuers.authenticator,
+                policy,
+                withheld,
+                denial,
+                for_clients,
+                refusals,
+            ),
         )
         listener = Listener(service)
         if denial is not None:
