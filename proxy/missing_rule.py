@@ -153,22 +153,22 @@ def _name(*parts: str) -> str:
 
 
 def _document(kind: str, metadata: dict[str, str], rest: dict[str, Any]) -> str:
-    """Write block YAML whose every value is a flow of quoted texts, which is also JSON."""
+    """Write YAML in which every text that is not ours is quoted as in JSON."""
     lines = {"apiVersion": f"{_RBAC}/v1", "kind": kind, "metadata": metadata, **rest}
     return "".join(_entry(key, value) for key, value in lines.items())
 
 
 def _entry(key: str, value: Any) -> str:
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):
-        return f"{key}:\n" + "".join(f"  - {_item(item)}\n" for item in value)
-    return f"{key}: {value if isinstance(value, str) else _flow(value)}\n"
-
-
-def _item(item: dict[str, Any]) -> str:
-    return "\n    ".join(f"{key}: {_flow(value)}" for key, value in item.items())
-
-
-def _flow(value: Any) -> str:
+        return f"{key}:\n" + "".join(f"  - {_lines(item, 4)}\n" for item in value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+        return f"{key}:\n  {_lines(value, 2)}\n"
+    return f"{key}: {value}\n"
+
+
+def _lines(fields: dict[str, Any], indent: int) -> str:
+    return f"\n{' ' * indent}".join(f"{key}: {_quoted(value)}" for key, value in fields.items())
+
+
+def _quoted(value: Any) -> str:
     return shown(json.dumps(value, ensure_ascii=False))

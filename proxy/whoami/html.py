@@ -2,8 +2,8 @@
 
 It is served under Headlamp's own address, where a script would have the user's whole session, and
 nearly every text in it was chosen by somebody else. So it is built as a tree and never as text:
-the serializer escapes, and there is no way round it. What cannot be seen is shown as an escape, lest
-a name that turns the writing round be read as another one. The policy would let no script run
+the serializer escapes, and there is no way round it. What cannot be seen is shown as an escape,
+lest a name that turns the writing round be read as another one. The policy would let no script run
 anyway: it allows one style sheet, by its hash, and forms to this address.
 """
 
@@ -83,9 +83,14 @@ def _verdict(account: Account, error: ProxyError | None) -> Element:
     if error is None:
         idle = account["rbac"] is not None and account["rbac"]["nothing_beyond_discovery"]
         heading = "You are let in, and may do nothing yet" if idle else "You are let in"
-        return _el(
-            "section", _el("h1", heading), who, cls="verdict wait" if idle else "verdict good"
+        words = (
+            "Your sign-in is right. What is missing is a right in the cluster, and somebody there "
+            "must give it to you."
+            if idle
+            else "The cluster sees you as this user."
         )
+        kind = "wait" if idle else "good"
+        return _el("section", _el("h1", heading), who, _el("p", words), cls=f"verdict {kind}")
     if isinstance(error, TokenMissing):
         heading = "You are not signed in"
     elif error.code >= 500:
@@ -134,7 +139,7 @@ def _who(account: Account) -> Element:
             ]
             for entry in account["groups"]
         ]
-        children.append(_table("Your groups", ["Group", "From the claim", "Counts here"], rows))
+        children.append(_table("Your groups", ["Group", "From the claim", "Counts"], rows))
     if note := _group_note(account):
         children.append(_el("p", note, cls="soft"))
     return _section("who", "Who you are", *children)
@@ -149,8 +154,9 @@ def _group_note(account: Account) -> str:
     if guard.get("dropped_groups"):
         return "Groups that do not count here are left out on purpose; that is no error."
     source = mapping.get("groups_from", {})
-    if not any(entry["claims"] for entry in account["groups"]) and source.get("absent"):
-        return f"Your token brings no groups: it has none of {', '.join(source['absent'])}."
+    if not any(entry["claims"] for entry in account["groups"]) and "claims" in source:
+        looked = ", ".join([*source["claims"], *source["absent"]])
+        return f"Your token brings no groups. They would be in: {looked}." if looked else ""
     return ""
 
 
@@ -166,7 +172,8 @@ def _token(account: Account, now: float) -> Element:
     if token["expires_at"] is not None:
         ended = token["expires_at"] < now
         facts.append(("Ended" if ended else "Ends", _text(_time(token["expires_at"], now))))
-    facts.append(("Claims", _listed(token["claims"])))
+    if account["error"]:
+        facts.append(("Claims in it", _listed(token["claims"])))
     return _section("token", "Your token", _facts(facts))
 
 

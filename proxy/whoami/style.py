@@ -62,11 +62,11 @@ h1 {{ font-size: 1.625rem; line-height: 1.25; letter-spacing: -.01em; margin: 0;
 h2 {{ font-size: 1.0625rem; line-height: 1.3; margin: 0 0 .75rem; }}
 h3 {{ font-size: .9375rem; margin: 1.25rem 0 .25rem; }}
 p {{ margin: .5rem 0; }}
-.verdict {{ border-left-width: .375rem; padding: 1.5rem 1.75rem; }}
+.verdict {{ border-left: .375rem solid; padding: 1.5rem 1.75rem; }}
 .verdict .who {{ font-size: 1.125rem; margin: .35rem 0 0; }}
-.good {{ border-color: var(--good); background: var(--good-card); }}
-.bad {{ border-color: var(--bad); background: var(--bad-card); }}
-.wait {{ border-color: var(--wait); background: var(--wait-card); }}
+.good {{ border-left-color: var(--good); background: var(--good-card); }}
+.bad {{ border-left-color: var(--bad); background: var(--bad-card); }}
+.wait {{ border-left-color: var(--wait); background: var(--wait-card); }}
 .good h1 {{ color: var(--good); }} .bad h1 {{ color: var(--bad); }}
 .wait h1 {{ color: var(--wait); }}
 .soft {{ color: var(--soft); }}
@@ -76,13 +76,15 @@ table {{ width: 100%; border-collapse: collapse; margin: 1rem 0 0; }}
 caption {{ text-align: left; color: var(--soft); padding-bottom: .25rem; }}
 th, td {{ text-align: left; vertical-align: top; padding: .45rem .75rem .45rem 0;
   border-top: 1px solid var(--line); }}
-th {{ font-weight: 600; font-size: .875rem; color: var(--soft); border-top: 0; }}
+th {{ font-weight: 600; font-size: .875rem; color: var(--soft); border-top: 0;
+  overflow-wrap: normal; }}
 ul, ol {{ margin: .25rem 0 0; padding-left: 1.25rem; }} li {{ margin: .3rem 0; }}
 code, pre {{ font: .875rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono",
   monospace; }}
 code {{ unicode-bidi: isolate; }}
-pre {{ background: var(--well); border: 1px solid var(--line); border-radius: .5rem; color: var(--ink);
-  padding: .75rem 1rem; margin: .5rem 0 0; white-space: pre-wrap; unicode-bidi: isolate; }}
+pre {{ background: var(--well); border: 1px solid var(--line); border-radius: .5rem;
+  color: var(--ink); padding: .75rem 1rem; margin: .5rem 0 0; white-space: pre-wrap;
+  unicode-bidi: isolate; }}
 summary {{ cursor: pointer; }} details.all > summary {{ font-weight: 600; }}
 details {{ margin-top: .35rem; }}
 a, summary:hover {{ color: var(--link); }}

@@ -57,8 +57,8 @@ YOURSELF: Final[Mapping[str, str]] = {
     ),
     "connection_names_identity": _NOTHING,
     "multiple_credentials": (
-        "Your requests carry two sign-ins. Sign out everywhere, delete the cookies of this address, "
-        "and sign in once."
+        "Your requests carry two sign-ins. Sign out everywhere, delete the cookies of this "
+        "address, and sign in once."
     ),
     "token_too_large": _NOTHING,
     "denied": (
