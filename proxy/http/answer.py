@@ -36,9 +36,7 @@ class Document:
     header: str
 
 
-def document(
-    page: Document, *, audit_id: str, method: bytes, close: bool, now: float
-) -> bytes:
+def document(page: Document, *, audit_id: str, method: bytes, close: bool, now: float) -> bytes:
     """Return a page as the whole answer; ``now`` in unix seconds, for the Date header."""
     head = [
         "HTTP/1.1 200 OK\r\n",

@@ -46,6 +46,7 @@ from proxy.server.building import (
     tracing_of,
     upstream_of,
 )
+from proxy.server.page import page_of
 from proxy.server.running import (
     Stop,
     admin,
@@ -55,7 +56,6 @@ from proxy.server.running import (
     log_unhandled,
     send_spans,
 )
-from proxy.server.page import page_of
 from proxy.server.showing import Parts, checks_of, show
 from proxy.version import installed_version
 

@@ -81,15 +81,7 @@ def _verdict(account: Account, error: ProxyError | None) -> Element:
     name = account["speaks_of"]
     who = _el("p", _code(name), cls="who") if name is not None else None
     if error is None:
-        idle = account["rbac"] is not None and account["rbac"]["nothing_beyond_discovery"]
-        heading = "You are let in, and may do nothing yet" if idle else "You are let in"
-        words = (
-            "Your sign-in is right. What is missing is a right in the cluster, and somebody there "
-            "must give it to you."
-            if idle
-            else "The cluster sees you as this user."
-        )
-        kind = "wait" if idle else "good"
+        kind, heading, words = _let_in(account["rbac"])
         return _el("section", _el("h1", heading), who, _el("p", words), cls=f"verdict {kind}")
     if isinstance(error, TokenMissing):
         heading = "You are not signed in"
@@ -99,6 +91,30 @@ def _verdict(account: Account, error: ProxyError | None) -> Element:
         heading = "You are not let in"
     kind = "wait" if error.code >= 500 or isinstance(error, TokenMissing) else "bad"
     return _el("section", _el("h1", heading), who, _el("p", error.message), cls=f"verdict {kind}")
+
+
+def _let_in(rbac: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return which kind of verdict it is for somebody who is let in here, and its words."""
+    if rbac["missing"] == "impersonation":
+        return (
+            "bad",
+            "You are let in here, but not by the cluster",
+            (
+                "Your sign-in is right. But the API server does not let this proxy speak for you, "
+                "or for one of your groups, so it refuses everything. Signing in again does not "
+                "help."
+            ),
+        )
+    if rbac["nothing_beyond_discovery"]:
+        return (
+            "wait",
+            "You are let in, and may do nothing yet",
+            (
+                "Your sign-in is right. What is missing is a right in the cluster, and somebody "
+                "who runs it must give it to you."
+            ),
+        )
+    return "good", "You are let in", "The cluster sees you as this user."
 
 
 def _help(account: Account, error: ProxyError, now: float) -> Element:
@@ -182,10 +198,7 @@ def _rights(account: Account) -> Element:
     where = f"in the whole cluster and in the namespace {rbac['namespace']}"
     children: list[Child]
     if rbac["missing"] == "impersonation":
-        children = [
-            _el("p", "The API server does not let this proxy speak for you, so it refuses all."),
-            _el("p", *_marked(_NO_IMPERSONATION), cls="soft"),
-        ]
+        children = [_el("p", *_marked(_NO_IMPERSONATION))]
     elif rbac["missing"]:
         children = [_el("p", _MISSING[rbac["missing"]])]
     elif rbac["nothing_beyond_discovery"]:
