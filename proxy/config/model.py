@@ -381,6 +381,14 @@ class Config:
         "Serve HTTP without TLS; only on loopback or a unix socket, because the tokens could be "
         "read on any other way.",
     )
+    whoami: bool = one(
+        SERVING,
+        "on|off",
+        "on",
+        values.on_or_off,
+        "Answer `/.auth-proxy/whoami` with a page that says who somebody is here, what RBAC grants "
+        "them, or why they are not let in. It needs no token. off: the path is like any other.",
+    )
 
     max_head_bytes: int = one(
         LIMITS,
@@ -501,14 +509,6 @@ class Config:
         values.number(0, 1_000_000),
         "Of a million requests, how many are traced; one whose `traceparent` says that it is "
         "sampled always is, and one whose says that it is not never.",
-    )
-    whoami: bool = one(
-        SERVING,
-        "on|off",
-        "on",
-        values.on_or_off,
-        "Answer `/.auth-proxy/whoami` with a page that says who somebody is here, what RBAC grants "
-        "them, or why they are not let in. It needs no token. off: the path is like any other.",
     )
     shutdown_grace: float = one(
         ADMIN,

@@ -36,7 +36,8 @@ def prefers_html(accept: bytes) -> bool:
     """
     ranges = accept.decode("ascii", "replace").lower().split(",")[:_MAX_RANGES]
     weights = dict(_weighed(item) for item in reversed(ranges))
-    return _wanted(weights, "text", "html") > _wanted(weights, "application", "json")
+    html, json = _wanted(weights, "text", "html"), _wanted(weights, "application", "json")
+    return html[0] > 0 and html > json
 
 
 def _weighed(item: str) -> tuple[str, float]:

@@ -278,7 +278,7 @@ def _steps(account: Account) -> Element:
 
 
 def _el(tag: str, *children: Child | None, cls: str = "", **attributes: str) -> Element:
-    """Return an element; texts are escaped when it is written, and nothing else can be text."""
+    """Return an element; its texts are escaped when it is written, and hide nothing."""
     element = Element(tag, {**({"class": cls} if cls else {}), **attributes})
     last: Element | None = None
     for child in children:
@@ -288,10 +288,14 @@ def _el(tag: str, *children: Child | None, cls: str = "", **attributes: str) -> 
             element.append(child)
             last = child
         elif last is None:
-            element.text = (element.text or "") + child
+            element.text = (element.text or "") + _visible(child)
         else:
-            last.tail = (last.tail or "") + child
+            last.tail = (last.tail or "") + _visible(child)
     return element
+
+
+def _visible(text: str) -> str:
+    return text if text.isprintable() else "\n".join(map(shown, text.split("\n")))
 
 
 def _section(name: str, heading: str, *children: Child | None) -> Element:
@@ -300,11 +304,11 @@ def _section(name: str, heading: str, *children: Child | None) -> Element:
 
 
 def _code(text: str) -> Element:
-    return _el("code", shown(text))
+    return _el("code", text)
 
 
 def _pre(text: str) -> Element:
-    return _el("pre", "\n".join(map(shown, text.split("\n"))), tabindex="0")
+    return _el("pre", text, tabindex="0")
 
 
 def _text(text: str) -> Element:
@@ -322,7 +326,7 @@ def _listed(names: Iterable[Any]) -> Element:
 
 
 def _facts(facts: Iterable[tuple[str, Element]]) -> Element:
-    pairs = [item for name, value in facts for item in (_el("dt", shown(name)), _el("dd", value))]
+    pairs = [item for name, value in facts for item in (_el("dt", name), _el("dd", value))]
     return _el("dl", *pairs)
 
 
