@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.real.chromium import PHONE, WIDE, Chromium, Scheme, chromium
+from tests.real.chromium import PHONE, SCHEMES, WIDE, Chromium, Scheme, chromium
 from tests.real.cluster import Cluster
 from tests.real.programs import find
 from tests.real.whoami_stage import Stage, scenes, staged
@@ -22,7 +22,6 @@ DOCUMENTED: Sequence[tuple[str, Scheme, str]] = (
     ("let-in", "light", "whoami.png"),
     ("wrong-audience", "dark", "whoami-refused.png"),
 )
-SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 
 def main() -> int:

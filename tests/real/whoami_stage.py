@@ -26,7 +26,10 @@ from tests.real.tailnet import Client
 from tests.serving import Serve
 
 PATH = "/.auth-proxy/whoami"
-ALICE, BOB, MALLORY, ERIN = (f"{name}@example.com" for name in ("alice", "bob", "mallory", "erin"))
+ALICE, BOB, NEWCOMER, MALLORY = (
+    f"{name}@example.com" for name in ("alice", "bob", "newcomer", "mallory")
+)
+ERIN = "erin@example.com"  # whom the proxy's account may not impersonate
 HOSTILE = '"><script>document.title="owned"</script>@example.com'
 TEAM, HOSTILE_TEAM = "platform-team", "<img src=x onerror=\"document.title='owned'\">"
 DROPPED = "all-of-the-company"
@@ -61,7 +64,7 @@ class Stage:
 @contextmanager
 def staged(cluster: Cluster, folder: Path, namespace: str, *flags: str) -> Iterator[Stage]:
     """The whole; the proxy's account is in a namespace of this name."""
-    people = [ALICE, BOB, MALLORY, HOSTILE]
+    people = [ALICE, BOB, NEWCOMER, MALLORY, HOSTILE]
     account = proxy_account(cluster, namespace, people, [TEAM, HOSTILE_TEAM])
     (folder / "token").write_text(account)
     deny = folder / "deny.yaml"
