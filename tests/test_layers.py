@@ -15,12 +15,15 @@ MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / "proxy").rglob("*.py
 
 # Everything that decides. Clocks, loops, files, sockets and logs are for the shell around it.
 PURE = {
+    "proxy/account.py",
     "proxy/algorithms.py",
     "proxy/denial.py",
     "proxy/errors.py",
     "proxy/headers.py",
     "proxy/impersonation.py",
     "proxy/limits.py",
+    "proxy/missing_rule.py",
+    "proxy/refusals.py",
     "proxy/requestinfo.py",
     "proxy/rights.py",
     "proxy/speaker.py",
@@ -64,6 +67,11 @@ PURE = {
     "proxy/reviews/rules.py",
     "proxy/config/rules.py",
     "proxy/config/values.py",
+    "proxy/whoami/asking.py",
+    "proxy/whoami/html.py",
+    "proxy/whoami/report.py",
+    "proxy/whoami/style.py",
+    "proxy/whoami/words.py",
     "proxy/tools/deploy/cel.py",
     "proxy/tools/deploy/findings.py",
     "proxy/tools/deploy/fragments.py",
@@ -103,6 +111,7 @@ FORBIDDEN = {
     "proxy/config": ("proxy.authn", "proxy.credentials", "proxy.http", "proxy.observe"),
     "proxy/gate.py": ("proxy.config", "proxy.credentials", "proxy.observe"),
     "proxy/review_gate.py": ("proxy.config", "proxy.credentials", "proxy.gate", "proxy.observe"),
+    "proxy/whoami": ("proxy.config", "proxy.credentials", "proxy.observe"),
     "proxy/plans.py": ("proxy.credentials", "proxy.http", "proxy.observe"),
     "proxy/issuers.py": ("proxy.credentials", "proxy.http", "proxy.observe"),
 }
@@ -113,6 +122,7 @@ TOP = {
     "proxy.issuers",
     "proxy.review_gate",
     "proxy.tools",
+    "proxy.whoami",
 }
 MAY_IMPORT_TOP = ("proxy/server/", "proxy/cli.py", "proxy/__main__.py", "proxy/tools/")
 
