@@ -111,7 +111,10 @@ FORBIDDEN = {
     "proxy/config": ("proxy.authn", "proxy.credentials", "proxy.http", "proxy.observe"),
     "proxy/gate.py": ("proxy.config", "proxy.credentials", "proxy.observe"),
     "proxy/review_gate.py": ("proxy.config", "proxy.credentials", "proxy.gate", "proxy.observe"),
-    "proxy/whoami": ("proxy.config", "proxy.credentials", "proxy.observe"),
+    "proxy/whoami": (
+        *("proxy.config", "proxy.credentials", "proxy.observe", "proxy.server", "proxy.cli"),
+        *("proxy.gate", "proxy.issuers", "proxy.review_gate", "proxy.tools"),
+    ),
     "proxy/plans.py": ("proxy.credentials", "proxy.http", "proxy.observe"),
     "proxy/issuers.py": ("proxy.credentials", "proxy.http", "proxy.observe"),
 }
@@ -124,7 +127,10 @@ TOP = {
     "proxy.tools",
     "proxy.whoami",
 }
-MAY_IMPORT_TOP = ("proxy/server/", "proxy/cli.py", "proxy/__main__.py", "proxy/tools/")
+MAY_IMPORT_TOP = (
+    *("proxy/server/", "proxy/cli.py", "proxy/__main__.py", "proxy/tools/"),
+    "proxy/whoami/",  # itself; of the others see above
+)
 
 
 def imports(module: Path) -> Iterator[str]:

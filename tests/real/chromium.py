@@ -26,7 +26,8 @@ WIDE, PHONE = 1000, 390  # CSS pixels
 @contextmanager
 def chromium() -> Iterator[Chromium]:
     """Start one; it keeps nothing. Skips the test where there is none."""
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    browser, driver = next(filter(None, found), None), shutil.which("chromedriver")
     if browser is None or driver is None:
         missing = "no chromium and chromedriver: run tests/real/install-chromium"
         if os.environ.get("TEST_REQUIRE_REAL"):
