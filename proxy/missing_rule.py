@@ -125,6 +125,8 @@ def _binding(role_kind: str, role: str, username: str, metadata: dict[str, str])
 
 def shown(text: str) -> str:
     """Return ``text`` with what cannot be seen, or turns the writing round, as an escape."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 

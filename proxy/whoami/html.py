@@ -295,7 +295,7 @@ def _el(tag: str, *children: Child | None, cls: str = "", **attributes: str) -> 
 
 
 def _visible(text: str) -> str:
-    return text if text.isprintable() else "\n".join(map(shown, text.split("\n")))
+    return "\n".join(map(shown, text.split("\n")))
 
 
 def _section(name: str, heading: str, *children: Child | None) -> Element:
