@@ -16,7 +16,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from proxy.errors import UpstreamCertificate, UpstreamUnreachable
 from proxy.http.tls_transport import Buffers, connect
@@ -29,6 +29,21 @@ KEEP_ALIVE: Final = 30  # seconds between TCP keep-alive probes
 PROBES: Final = 3  # that may stay unanswered
 UNACKNOWLEDGED: Final = 30  # seconds that the API server's kernel may leave something so
 WRITE_BUFFER: Final = 256 * 1024  # bytes that may wait for a peer before the other side pauses
+
+
+class Connect(Protocol):
+    """How a connection is made: see ``tls_transport.connect``."""
+
+    async def __call__(
+        self,
+        factory: Callable[[], UpstreamConnection],
+        host: str,
+        port: int,
+        context: ssl.SSLContext,
+        buffers: Buffers,
+        *,
+        server_name: str,
+    ) -> tuple[asyncio.Transport, UpstreamConnection]: ...
 
 
 def keep_alive(transport: asyncio.BaseTransport) -> None:
@@ -45,13 +60,20 @@ def keep_alive(transport: asyncio.BaseTransport) -> None:
 
 
 class Pool:
-    """Connections to one API server. ``tls`` returns the context for new connections."""
+    """Connections to one API server, made by ``connect`` with the context that ``tls`` returns."""
 
     def __init__(
-        self, host: str, port: int, *, server_name: str, tls: Callable[[], ssl.SSLContext]
+        self,
+        host: str,
+        port: int,
+        *,
+        server_name: str,
+        tls: Callable[[], ssl.SSLContext],
+        connect: Connect = connect,
     ) -> None:
         self._host, self._port, self._server_name = host, port, server_name
         self._tls = tls
+        self._connect = connect
         self._buffers = Buffers()
         self._loop = asyncio.get_running_loop()
         self._context: ssl.SSLContext | None = None  # that the idle connections were made with
@@ -86,7 +108,7 @@ class Pool:
         where = f"{self._host}:{self._port}"
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                transport, connection = await connect(
+                transport, connection = await self._connect(
                     lambda: UpstreamConnection(self._forget),
                     self._host,
                     self._port,

@@ -62,6 +62,7 @@ async def accept(
         await made
     except BaseException:
         transport.abort()
+        del made  # which holds the exception, which holds this frame
         raise
 
 
@@ -83,6 +84,7 @@ async def connect(
         await made
     except BaseException:
         transport.abort()
+        del made  # which holds the exception, which holds this frame
         raise
     return transport, protocol
 
@@ -146,6 +148,10 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         elif self._state == "shaking":
             self._buffers.incoming.write(self._buffers.read[:nbytes])
             self._shake_hands()
+        elif self._state == "closing":
+            self._buffers.incoming.write(self._buffers.read[:nbytes])
+            if self._decrypt()[1]:
+                self._tcp.close()
 
     def eof_received(self) -> None:
         """Close: what was written is sent, and the protocol hears of no end in order."""
@@ -223,16 +229,15 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         return False
 
     def close(self) -> None:
-        """Send what was written and the end; what still comes from the peer is swallowed.
+        """Send what was written and the end, and await the peer's; until then swallow what comes.
 
         A connection that is closed with something unread is reset by the kernel, which would take
-        from the peer what it has not read itself. So its end is awaited, up to ``GOODBYE`` seconds.
+        from the peer what it has not read itself; and some peers forget that when they see TCP end.
         """
         if self._state == "shaking":
             self.abort()
         elif self._state == "open":
             self._begin_closing()
-            self._tcp.write_eof()
             self._tcp.resume_reading()
 
     def abort(self) -> None:
