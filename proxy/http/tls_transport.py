@@ -25,10 +25,10 @@ from typing import Any, Final, Literal, TypeVar, cast
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
-READ: Final = 64 * 1024  # bytes to read from a socket at once
 GOODBYE: Final = 30.0  # seconds that a peer has to take the last that was written, and to end
 _RECORD: Final = 16 * 1024  # bytes of content in a TLS record at most (RFC 8446, section 5.1)
 _PIECE: Final = 4 * _RECORD  # bytes to encrypt at once
+_UNTAKEN: Final = 1024 * 1024  # bytes that may wait when TLS itself has something to answer
 
 _End = Literal["", "in order", "broken"]
 
@@ -37,7 +37,6 @@ class Buffers:
     """What all connections of one side use in turn; of one thread, and empty between two turns."""
 
     def __init__(self) -> None:
-        self.read = memoryview(bytearray(READ))
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
 
@@ -89,7 +88,7 @@ async def connect(
     return transport, protocol
 
 
-class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
+class TLSTransport(asyncio.Transport, asyncio.Protocol):
     """One TLS connection, in either role; client if there is a ``server_name``."""
 
     __slots__ = (
@@ -136,22 +135,34 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = cast("asyncio.Transport", transport)
-        self._shake_hands()
-
-    def get_buffer(self, _: int) -> memoryview:
-        return self._buffers.read
-
-    def buffer_updated(self, nbytes: int) -> None:
-        if self._state == "open":
-            self._buffers.incoming.write(self._buffers.read[:nbytes])
-            self._deliver(*self._decrypt())
-        elif self._state == "shaking":
-            self._buffers.incoming.write(self._buffers.read[:nbytes])
+        if self._made is None:  # given up by now
+            self._raw.abort()
+        else:
             self._shake_hands()
-        elif self._state == "closing":
-            self._buffers.incoming.write(self._buffers.read[:nbytes])
-            if self._decrypt()[1]:
-                self._tcp.close()
+
+    def data_received(self, data: bytes) -> None:
+        buffers = self._buffers
+        buffers.incoming.write(data)
+        if self._state == "shaking":
+            self._shake_hands()
+            return
+        end: _End = ""
+        try:  # what is most often all of it, here and not in a function: it is on every path
+            content = self._tls.read(_RECORD)
+            if buffers.incoming.pending or not content:
+                content, end = self._rest(content)
+        except ssl.SSLWantReadError:  # a part of a record, which OpenSSL keeps
+            content = b""
+        except OSError:
+            content, end = b"", "broken"
+            buffers.incoming.read()
+        if content and self._fresh:
+            self._fresh = False
+            with contextlib.suppress(OSError):
+                self._tls.write(b"")
+        if buffers.outgoing.pending:
+            self._answer()
+        self._deliver(content, end)
 
     def eof_received(self) -> None:
         """Close: what was written is sent, and the protocol hears of no end in order."""
@@ -186,10 +197,6 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
             return default
         return self._raw.get_extra_info(name, default)
 
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        assert self._protocol is not None
-        return self._protocol
-
     def is_closing(self) -> bool:
         return self._state != "open"
 
@@ -222,11 +229,10 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
             for start in range(0, len(data), _PIECE):
                 self._tls.write(whole[start : start + _PIECE])
                 self._flush()
+                if self.is_closing():  # as whoever heard that it is full has wished
+                    return
         except OSError:
             self._fail()
-
-    def can_write_eof(self) -> bool:
-        return False
 
     def close(self) -> None:
         """Send what was written and the end, and await the peer's; until then swallow what comes.
@@ -265,8 +271,10 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         except OSError as error:
             self._fail(error)
             return
+        early: tuple[bytes, _End] = (b"", "")
+        if self._buffers.incoming.pending:
+            early = self._early()
         self._flush()
-        early = self._decrypt() if self._buffers.incoming.pending else (b"", False)
         self._stop_timer()
         self._state = "open"
         made, self._made = self._made, None
@@ -277,34 +285,43 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
             made.set_result(None)
         self._deliver(*early)
 
-    def _decrypt(self) -> tuple[bytes, _End]:
-        """Take all that has come; return its content, and whether and how it was the last."""
-        incoming, read = self._buffers.incoming, self._tls.read
-        parts: list[bytes] = []
-        end: _End = ""
+    def _early(self) -> tuple[bytes, _End]:
+        """Take what has come together with the end of the handshake."""
         try:
-            while incoming.pending:
-                if not (part := read(_RECORD)):
-                    end = "in order"
-                    break
-                parts.append(part)
+            return self._rest(self._tls.read(_RECORD))
         except ssl.SSLWantReadError:
-            pass  # a part of a record, which OpenSSL keeps
+            return b"", ""
+        except OSError:
+            self._buffers.incoming.read()
+            return b"", "broken"
+
+    def _rest(self, first: bytes) -> tuple[bytes, _End]:
+        """Take all that has come behind ``first``; return both, and whether it was the last."""
+        incoming, parts = self._buffers.incoming, [first]
+        end: _End = "" if first else "in order"
+        try:
+            while incoming.pending and not end:
+                part = self._tls.read(_RECORD)
+                parts.append(part)
+                if not part:
+                    end = "in order"
+        except ssl.SSLWantReadError:
+            pass
         except OSError:
             end = "broken"
-        finally:
-            incoming.read()  # nothing, but behind an end
-        if parts and self._fresh:
-            self._fresh = False
-            self._tls.write(b"")  # sends nothing; see the slot's comment
-        self._flush()
-        return parts[0] if len(parts) == 1 else b"".join(parts), end
+        incoming.read()  # nothing, but behind the last
+        return b"".join(parts), end
 
-    def _deliver(self, data: bytes, end: _End) -> None:
+    def _deliver(self, content: bytes, end: _End) -> None:
+        if self._state == "closing":
+            if end:
+                self._tcp.close()
+            return
         protocol = self._protocol
-        assert protocol is not None
-        if data:
-            protocol.data_received(data)
+        if protocol is None:
+            return
+        if content:
+            protocol.data_received(content)
         if end and self._state == "open":
             if end == "broken":
                 self._fail()
@@ -313,6 +330,12 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
             if self._state == "open":
                 self._begin_closing()
                 self._tcp.close()
+
+    def _answer(self) -> None:
+        """Send what TLS itself has to say; a peer that has it say much and takes nothing is cut."""
+        self._flush()
+        if self._state != "lost" and self._tcp.get_write_buffer_size() > _UNTAKEN:
+            self.abort()
 
     def _flush(self) -> None:
         if self._buffers.outgoing.pending:
