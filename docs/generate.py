@@ -24,6 +24,7 @@ from proxy.errors import every_error
 from proxy.observe.metrics_markdown import metrics_markdown
 from proxy.rights import SETTINGS as RIGHTS
 from proxy.tools.deploy.fragments import CHART_FILES, FRAGMENTS
+from proxy.tools.doctor.causes import causes_markdown
 
 ROOT: Final = Path(__file__).parents[1]
 FILES: Final = (
@@ -33,6 +34,7 @@ FILES: Final = (
     "deploy/headlamp/values-sidecar-before-1.29.yaml",
     "deploy/kustomize/sidecar.yaml",
     "docs/configuration.md",
+    "docs/doctor.md",
     "docs/errors.md",
     "docs/metrics.md",
 )
@@ -63,6 +65,7 @@ def rights_markdown() -> str:
 
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
+    "causes": causes_markdown,
     "errors": errors_markdown,
     "flags": flags_markdown,
     "metrics": metrics_markdown,

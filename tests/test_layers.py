@@ -110,7 +110,15 @@ PURE = {
     "proxy/tools/demo/issuer/protocol.py",
     "proxy/tools/demo/issuer/sessions.py",
     "proxy/tools/demo/issuer/signing.py",
+    "proxy/tools/doctor/bindings.py",
     "proxy/tools/doctor/causes.py",
+    "proxy/tools/doctor/grants.py",
+    "proxy/tools/doctor/mends.py",
+    "proxy/tools/doctor/near.py",
+    "proxy/tools/doctor/own_rights.py",
+    "proxy/tools/doctor/own_token.py",
+    "proxy/tools/doctor/pod.py",
+    "proxy/tools/doctor/readiness.py",
     "proxy/tools/doctor/verdict.py",
 }
 IMPURE = {"asyncio", "aiohttp", "logging", "os", "socket", "ssl", "subprocess", "time", "uvloop"}

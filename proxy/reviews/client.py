@@ -23,6 +23,7 @@ from proxy.bounded import read_bounded
 from proxy.credentials.credential import Credential, authorization
 from proxy.credentials.endpoint import Upstream
 from proxy.errors import CredentialUnavailable
+from proxy.impersonation import Impersonation
 from proxy.reviews import documents
 from proxy.reviews.documents import Access, Outcome, Question, Review, Rules, TokenStatus, Unknown
 from proxy.userinfo import UserInfo
@@ -83,12 +84,18 @@ class Reviewer:
         """Ask as whom the API server sees a request with these headers besides our credential."""
         return await self._put(documents.self_subject_review(), documents.subject, impersonating)
 
-    async def may_i(self, question: Question) -> Access | Unknown:
-        return await self._put(documents.self_subject_access_review(question), documents.access)
+    async def may_i(
+        self, question: Question, impersonating: Sequence[Header] = ()
+    ) -> Access | Unknown:
+        review = documents.self_subject_access_review(question)
+        return await self._put(review, documents.access, impersonating)
 
-    async def my_rules(self, namespace: str) -> Rules | Unknown:
-        """Ask for all that we may do in the whole cluster and in ``namespace``."""
-        return await self._put(documents.self_subject_rules_review(namespace), documents.rules)
+    async def my_rules(
+        self, namespace: str, impersonating: Sequence[Header] = ()
+    ) -> Rules | Unknown:
+        """Ask for all that we may do in the whole cluster and in ``namespace``, or they may."""
+        review = documents.self_subject_rules_review(namespace)
+        return await self._put(review, documents.rules, impersonating)
 
     async def rules_of(
         self, namespace: str, impersonating: Sequence[Header] = (), credential: Header | None = None
@@ -183,6 +190,12 @@ class Reviewer:
             _log.warning("a review has no answer: %s", failure, extra={"review": kind})
         else:
             _log.info("reviews are answered again", extra={"review": kind})
+
+
+def asserting(identity: Impersonation) -> list[Header]:
+    """Return the headers by which a question is put as somebody else."""
+    lines = identity.header.decode().rstrip("\r\n").split("\r\n")
+    return [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
 
 
 def _reason(error: Exception) -> str:

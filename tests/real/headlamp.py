@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -47,11 +47,19 @@ class SignIn:
     client: Client
 
 
+class Proxied(Protocol):
+    """What Headlamp is told of its API server: the proxy's address and CA, as a rule."""
+
+    url: str
+    ca_file: Path
+
+
 class Headlamp:
     """A running backend; it knows the proxy by address and CA alone."""
 
-    def __init__(self, folder: Path, port: int, sign_in: SignIn, serve: Serve) -> None:
+    def __init__(self, folder: Path, port: int, sign_in: SignIn, serve: Proxied) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self.client = sign_in.client
         self.log = folder / "headlamp.log"
         self._port = port
         self._serve = serve

@@ -102,8 +102,9 @@ class LocalApi(BaseHTTPRequestHandler):
                 self._answer({"SessionID": "s"})
                 self.server.ended.wait()  # a watch stays open
             case ["whois"]:
-                # An address, or one with a port.
-                address = parse_qs(url.query)["addr"][0].rpartition(":")
+                # An address, or one with a port, or none where nobody said from where it comes.
+                query = parse_qs(url.query, keep_blank_values=True)
+                address = query["addr"][0].rpartition(":")
                 device = self.server.devices.get(address[0] or address[2])
                 if device is None:
                     self.send_error(404, "no match for IP:port")

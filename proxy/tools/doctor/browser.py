@@ -94,6 +94,10 @@ async def _from_within(x: Examination) -> Verdict:
         if clusters is not None:
             seen = await headlamp.look(x.session, headlamp.IN_POD, None, clusters)
             x.known.headlamp = seen
+            if seen.asks and seen.asks.redirect_uri.startswith("https://"):
+                mend = mend.replace(
+                    "https://YOUR-HEADLAMP", seen.asks.redirect_uri.removesuffix("/oidc-callback")
+                )
             saw = (
                 "Headlamp answers inside the pod; what browsers see of it cannot be told from here"
             )

@@ -19,6 +19,7 @@ from proxy.tools.doctor.answer import Answer
 from proxy.tools.doctor.ask import NoAnswer, ask
 from proxy.tools.doctor.authorize import judge
 from proxy.tools.doctor.examination import Examination, Provider
+from proxy.tools.doctor.exchange import exchanged, proves_secret
 from proxy.tools.doctor.token_endpoint import secret
 from proxy.tools.doctor.verdict import Status, Verdict, failed, skipped, unknown
 
@@ -34,7 +35,14 @@ async def examine(x: Examination) -> AsyncIterator[Verdict]:
         return
     client_id = client_of(x, provider)
     asks = x.known.headlamp.asks if x.known.headlamp else None
-    if asks and client_id not in provider.plan.rules.audiences:
+    if client_id != client_id.strip():
+        yield failed(
+            causes.CLIENT_UNKNOWN,
+            f"Headlamp's client id is {client_id!a}: a blank or a line break belongs to it",
+            "kubectl -n headlamp patch secret headlamp-oidc -p "
+            f'\'{{"stringData":{{"OIDC_CLIENT_ID":"{client_id.strip()}"}}}}\'',
+        )
+    elif asks and client_id not in provider.plan.rules.audiences:
         yield failed(
             causes.TOKEN_CAUSES["audience_mismatch"],
             f"Headlamp signs people in as the client {client_id}; tokens are accepted for "
@@ -43,13 +51,15 @@ async def examine(x: Examination) -> AsyncIterator[Verdict]:
         )
     for verdict in _callback(x):
         yield verdict
+    for verdict in exchanged(x.known.headlamp, client_id, provider):
+        yield verdict
     if x.known.login is None or x.known.login.status is not Status.OK:
         yield await _asked(x, provider, client_id)
     if x.known.login is not None:
         yield x.known.login
     elif x.asked.client_secret:
         yield await secret(x, provider, client_id, callback_of(x) or MADE_UP)
-    elif x.asked.token is None:
+    elif x.asked.token is None and not proves_secret(x.known.headlamp, provider):
         mend = "headlamp-auth-proxy doctor --login --client-secret-file=FILE  # a real login"
         yield unknown(causes.SECRET_NOT_CHECKED, "the secret shows only in a real login", mend)
     async for verdict in tokens.examine(x, 3):

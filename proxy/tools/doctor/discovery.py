@@ -74,7 +74,9 @@ def other_issuer(document: Metadata, issuer: str, url: str) -> Verdict | None:
     saw = (
         f"{url} says that the issuer is {own!a}, configured is {issuer!a}{_difference(own, issuer)}"
     )
-    if not isinstance(own, str) or not own.startswith("https://"):
+    if isinstance(own, str) and "{" in own:
+        mend = f"--oidc-issuer-url={own}  # with your own tenant in place of what is in braces"
+    elif not isinstance(own, str) or not own.startswith("https://"):
         mend = f"make the issuer call itself {issuer} (its own setting; https is needed)"
     else:
         mend = f"--oidc-issuer-url={own}  # and the same in Headlamp's -oidc-idp-issuer-url"

@@ -20,7 +20,8 @@ from proxy.tools.doctor.verdict import Verdict, failed
 
 # go-oidc, oidc.go: now "(%q) did not match the issuer URL returned by provider (%q)", and before.
 _MISMATCH: Final = re.compile(r"did not match the issuer.*(?:got |\()\"?([^\s\")]+)\"?\)?\s*$")
-_HOST: Final = re.compile(r'Get \\?"https?://([^/"\\:]+)')
+_WAY: Final = re.compile(r"x509:|failed to verify certificate|dial tcp|no such host|deadline|EOF")
+_HOST: Final = re.compile(r'(?:Get|Post) \\?"https?://([^/"\\:]+)')
 
 
 def headlamp_and_issuer(seen: Seen | None, providers: Sequence[Provider]) -> Iterator[Verdict]:
@@ -45,6 +46,8 @@ def headlamp_and_issuer(seen: Seen | None, providers: Sequence[Provider]) -> Ite
                 f"-oidc-idp-issuer-url={providers[0].plan.rules.issuer}  # Headlamp's flag; in the "
                 f"Secret of its chart: OIDC_ISSUER_URL; or name that issuer to this proxy",
             )
+        for words in {answer.words for answer in seen.exchanges if _WAY.search(answer.words)}:
+            yield cannot_reach(f"Headlamp cannot redeem a code: {words}", words)
 
 
 def _refusal(seen: Seen, answer: Answer) -> Verdict:
@@ -65,13 +68,18 @@ def _refusal(seen: Seen, answer: Answer) -> Verdict:
             f"-oidc-idp-issuer-url={got}  # Headlamp's flag; in the Secret of its chart: "
             f"OIDC_ISSUER_URL={got}",
         )
+    return cannot_reach(saw, words)
+
+
+def cannot_reach(saw: str, words: str) -> Verdict:
+    """Say why Headlamp does not get to the issuer, by the words of Go's HTTP client."""
     if "x509:" in words or "failed to verify certificate" in words:
         return failed(
             causes.HEADLAMP_DISTRUSTS_ISSUER,
             saw,
             "-oidc-ca-file=/oidc/ca.crt  # Headlamp's flag, with the CA mounted into its container",
         )
-    host = _HOST.search(answer.text)
+    host = _HOST.search(words)
     if host is not None and on_tailnet(host[1]):
         mend = (
             "HTTPS_PROXY=http://localhost:1055 in the environment of Headlamp's container, with a "

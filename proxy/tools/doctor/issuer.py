@@ -35,6 +35,12 @@ async def examine(x: Examination) -> AsyncIterator[Verdict]:
     for plan in configured(x.config):
         async for verdict in _issuer(x, plan):
             yield verdict
+    is_proven = await tokens.is_taken(x)
+    for provider in x.known.providers:
+        mapping, document = provider.plan.mapping, provider.metadata
+        scopes = None if is_proven else x.known.scopes
+        for verdict in claims_and_scopes(mapping, document, scopes, is_proven=is_proven):
+            yield verdict
     for verdict in headlamp_and_issuer(x.known.headlamp, x.known.providers):
         yield verdict
     async for verdict in tokens.examine(x, 2):
@@ -131,8 +137,6 @@ class _Issuer:
         if (skewed := discovery.clock(answer, self._plan.rules)) is not None:
             yield skewed
         async for verdict in self._keys(document):
-            yield verdict
-        for verdict in claims_and_scopes(self._plan.mapping, document, self._x.known.scopes):
             yield verdict
 
     async def _elsewhere(self, answer: Answer) -> Verdict:

@@ -25,12 +25,20 @@ Metadata = Mapping[str, Any]
 
 
 def claims_and_scopes(
-    mapping: ClaimMapping, metadata: Metadata, scopes: Sequence[str] | None
+    mapping: ClaimMapping,
+    metadata: Metadata,
+    scopes: Sequence[str] | None,
+    *,
+    is_proven: bool = False,
 ) -> Iterator[Verdict]:
-    """Yield what keeps the configured claims out of tokens."""
+    """Yield what keeps the configured claims out of tokens.
+
+    ``is_proven`` says that a token was taken: what names its user has come.
+    """
     if is_tsidp(metadata):
         yield from _never(mapping)
-    yield from _by_scope(mapping, metadata, scopes)
+    if not is_proven:
+        yield from _by_scope(mapping, metadata, scopes)
     if scopes is not None:
         yield from _unsupported(metadata, scopes)
 
@@ -88,11 +96,13 @@ def _by_scope(
             yield (
                 noted(found, f"{saw} in newer tsidps", mend) if older else failed(found, saw, mend)
             )
+            continue
         supported = metadata.get("scopes_supported")
-        if isinstance(supported, list) and scope not in supported and scopes is None:
+        if isinstance(supported, list) and scope not in supported:
             saw = f"the issuer lists the scopes {' '.join(map(str, supported))}, without {scope}"
             mend = f"let the issuer offer the scope {scope} to Headlamp's client"
-            yield noted(causes.SCOPE_MISSING, saw, mend)
+            found = causes.EMAIL_SCOPE_MISSING if claim == "email" else causes.SCOPE_MISSING
+            yield failed(found, f"{saw}, with which {claim} comes", mend)
 
 
 def _unsupported(metadata: Metadata, scopes: Sequence[str]) -> Iterator[Verdict]:

@@ -26,14 +26,11 @@ async def examine(x: Examination, trust: int) -> AsyncIterator[Verdict]:
     token = x.known.token or x.asked.token
     if token is None:
         return
-    if x.known.account is None:
-        x.say("examining the token")
-        try:
-            x.known.account = await account(x.config, token, time.time(), raw_identity=False)
-        except Refused as error:
-            yield failed(causes.SETTINGS_REFUSED, str(error), str(error))
-            return
-    made = x.known.account
+    try:
+        made = await _account(x, token)
+    except Refused as error:
+        yield failed(causes.SETTINGS_REFUSED, str(error), f"correct {error}")
+        return
     claims = claims_of(token)
     if made["authenticated"]:
         user = made["user"]
@@ -46,6 +43,25 @@ async def examine(x: Examination, trust: int) -> AsyncIterator[Verdict]:
     if cause is not None and cause.trust == trust:
         saw = f"the token would be refused: {made['error']}"
         yield failed(cause, saw, mend_of_token(label, claims, made, x.config))
+
+
+async def is_taken(x: Examination) -> bool:
+    """Return whether there is a token, and it is a good one: then it has what it needs."""
+    token = x.known.token or x.asked.token
+    if token is None:
+        return False
+    try:
+        return bool((await _account(x, token))["authenticated"])
+    except Refused:
+        return False
+
+
+async def _account(x: Examination, token: bytes) -> dict[str, Any]:
+    """Return explain's account of a token, made once. Raises Refused."""
+    if x.known.account is None:
+        x.say("examining the token")
+        x.known.account = await account(x.config, token, time.time(), raw_identity=False)
+    return x.known.account
 
 
 async def identity(x: Examination) -> AsyncIterator[Verdict]:

@@ -2,9 +2,9 @@
 
 The issuer is the demo's, which is shaped like the newer tsidp; any path of it can be given another
 answer. Of Headlamp, what doctor asks is faked: ``/config``, the redirect of ``/oidc`` and its
-errors, in the words of go-oidc, and the answer of whatever stands behind ``/clusters/main``. Both
-are on real sockets with real TLS. The resolver is ours: it knows the names that a test gives it, so
-no question leaves the machine.
+errors, in the words of go-oidc, the end of a login, and the answer of whatever stands behind
+``/clusters/main``. Both are on real sockets with real TLS. The resolver is ours: it knows the names
+that a test gives it, so no question leaves the machine.
 """
 
 from __future__ import annotations
@@ -133,6 +133,12 @@ def headlamp_app(stage: Stage) -> web.Application:
         where = f"{stage.at.url}/authorize?{urlencode(stage.asked())}"
         return web.Response(status=302, headers={"Location": where})
 
+    async def callback(request: web.Request) -> web.Response:
+        """What Headlamp says to a code that nobody gave, in the words of golang.org/x/oauth2."""
+        assert request.query["state"] == stage.asked()["state"]
+        text = 'Failed to exchange token: oauth2: "invalid_grant" "code not found"'
+        return web.Response(status=500, text=text)
+
     async def clusters(_: web.Request) -> web.Response:
         causes = [{"reason": "token_missing", "message": "No bearer token was sent."}]
         return web.json_response({"kind": "Status", "details": {"causes": causes}}, status=401)
@@ -140,6 +146,7 @@ def headlamp_app(stage: Stage) -> web.Application:
     path = stage.headlamp.path
     app.router.add_get(f"{path}/config", config)
     app.router.add_get(f"{path}/oidc", oidc)
+    app.router.add_get(f"{path}/oidc-callback", callback)
     app.router.add_get(f"{path}/clusters/main/api", clusters)
     return app
 

@@ -200,7 +200,7 @@ def test_a_tagged_device_signs_nobody_in(
 def test_a_wrong_secret_shows_without_a_login_where_the_issuer_looks_at_it_first(
     stage: Stage, doctor: Doctor, secret: Path
 ) -> None:
-    """As Dex and Keycloak do; tsidp looks at the code first, and nothing shows."""
+    """As many do; tsidp looks at the code first, and nothing shows."""
     with whole(stage):
         doctor.run()
     assert doctor.trusts[3]["cause"] == "secret_not_checked"

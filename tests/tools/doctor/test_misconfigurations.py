@@ -200,6 +200,22 @@ def nobody_at(stage: Stage) -> str:
     return f"https://localhost:{free_port()}"
 
 
+def every_other(handler: Handler) -> Break:
+    """The second of two Headlamps answers every other time that a login comes back."""
+
+    def wrong(stage: Stage) -> None:
+        count = iter(range(100))
+        usual = answering(500, 'Failed to exchange token: oauth2: "invalid_grant"')
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            found: web.StreamResponse = await (handler if next(count) % 2 else usual)(request)
+            return found
+
+        stage.headlamp.overrides["/oidc-callback"] = answer
+
+    return wrong
+
+
 # --- The table -----------------------------------------------------------------------------------
 
 OIDC = '{"name": "main", "auth_type": "oidc"}'
@@ -276,12 +292,18 @@ ROWS = [
     Row("older Headlamp likewise", 2, "headlamp_issuer_mismatch", "-oidc-idp-issuer-url=https://idp.example.com ", headlamp_says('oidc: issuer did not match the issuer returned by provider, expected "https://idp.example.com/" got "https://idp.example.com"')),
     Row("Headlamp is not on the tailnet", 2, "headlamp_cannot_reach_issuer", "HTTPS_PROXY", headlamp_says('Get "https://idp.tail1234.ts.net/.well-known/openid-configuration": dial tcp: lookup idp.tail1234.ts.net on 10.96.0.10:53: no such host')),
     Row("Headlamp cannot get out", 2, "headlamp_cannot_reach_issuer", "NetworkPolicy", headlamp_says('Get "https://idp.example.com/.well-known/openid-configuration": context deadline exceeded')),
+    Row("Headlamp cannot reach /token", 2, "headlamp_cannot_reach_issuer", "NetworkPolicy", headlamp_at("/oidc-callback", answering(500, 'Failed to exchange token: Post "https://idp.example.com/token": dial tcp 10.0.0.1:443: i/o timeout'))),
+    Row("issuer lists no e-mail scope", 2, "email_scope_missing", "offer the scope email", document(scopes_supported=["openid", "profile"])),
+    Row("issuer of any tenant", 2, "issuer_mismatch", "your own tenant", document(issuer="https://login.example.com/{{tenantid}}/v2.0")),
     Row("Headlamp has another issuer", 2, "headlamp_other_issuer", "-oidc-idp-issuer-url=https://localhost:", headlamp_at("/oidc", redirecting(f"https://other.example.com/authorize?client_id={CLIENT_ID}&redirect_uri=https%3A%2F%2Fx%2Foidc-callback&scope=openid+email"))),
     # 3: the issuer and Headlamp as its client
     Row("client is not known", 3, "client_unknown", "-oidc-client-id", both(flags(oidc_client_id="nobody"), asks(client_id="nobody"))),
     Row("client is another than ours", 3, "audience_mismatch", f"--oidc-client-id={CLIENT_ID}", flags(oidc_client_id="another")),
     Row("callback is not registered", 3, "callback_mismatch", "register https://", lambda s: setattr(s, "registered", ("http://localhost:8000",))),
     Row("callback with http", 3, "callback_elsewhere", "-oidc-callback-url=https://localhost:", asks(redirect_uri="http://localhost:4466/oidc-callback")),
+    Row("client id with a line break", 3, "client_unknown", '"OIDC_CLIENT_ID":"' + CLIENT_ID, asks(client_id=f"{CLIENT_ID}\n")),
+    Row("two replicas of Headlamp", 3, "headlamp_replicas", "--replicas=1", every_other(answering(400, "invalid request\n"))),
+    Row("wrong secret, and an issuer that looks", 3, "secret_wrong", "OIDC_CLIENT_SECRET", headlamp_at("/oidc-callback", answering(500, 'Failed to exchange token: oauth2: "invalid_client" "Invalid client credentials."'))),
     Row("asked over Funnel", 3, "authorize_over_funnel", "tailnet", issuer_at("/authorize", answering(401, "tsidp: unauthorized\n"))),
     Row("wants PKCE", 3, "pkce_required", "-oidc-use-pkce", issuer_at("/authorize", answering(400, "invalid_request: PKCE code challenge is required"))),
     Row("Keycloak: client", 3, "client_unknown", "register", issuer_at("/authorize", answering(400, "<html><body><h1>We are sorry...</h1><p>Client not found.</p></body></html>"))),

@@ -9,6 +9,7 @@
 package main
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"log"
@@ -60,6 +61,9 @@ func main() {
 	mux.HandleFunc("GET /oidc-callback", login.end)
 	mux.HandleFunc("GET /auth", func(http.ResponseWriter, *http.Request) {}) // a page of the frontend
 	cluster, err := inCluster()
+	mux.HandleFunc("GET /config", func(w http.ResponseWriter, _ *http.Request) {
+		writeClusters(w, o.contextName, cluster)
+	})
 	if err != nil {
 		// It then runs on without any cluster (cmd/headlamp.go:589-593).
 		log.Printf("Failed to get in-cluster context: %v", err)
@@ -77,6 +81,25 @@ func main() {
 		IdleTimeout:       120 * time.Second,
 	}
 	log.Fatal(server.ListenAndServe())
+}
+
+// writeClusters lists what the frontend may know of its clusters, which are null where there is none
+// (cmd/headlamp.go, getConfig).
+func writeClusters(w http.ResponseWriter, name string, known *cluster) {
+	type entry struct {
+		Name     string `json:"name"`
+		AuthType string `json:"auth_type"`
+	}
+	var config struct {
+		Clusters []entry `json:"clusters"`
+	}
+	if known != nil {
+		config.Clusters = []entry{{name, "oidc"}}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(config); err != nil {
+		log.Print(err)
+	}
 }
 
 func splitScopes(scopes string) []string {
