@@ -62,6 +62,7 @@ _WAYS: Final = {
     Kind.EARLY: "its certificate is not valid yet, or a clock is wrong.",
     Kind.NAMES: "its certificate is for other names.",
     Kind.CHAIN: "it sends its certificate without the intermediate one.",
+    Kind.UNSUITABLE: "its certificate, or one above it, is too weak or for another purpose.",
     Kind.CA: "its certificate is from a CA that is not trusted here.",
 }
 HEADLAMP_WAY: Final = {
@@ -135,6 +136,9 @@ SIGNING_ALGS_MISMATCH = _cause(
     2, "signing_algs_mismatch", "The issuer signs with no algorithm that is accepted."
 )
 CLOCK_SKEW = _cause(2, "clock_skew", "The issuer's clock and ours are too far apart.")
+NO_REFRESH_TOKENS = _cause(
+    2, "no_refresh_tokens", "The issuer renews nothing: people sign in anew when their token ends."
+)
 EMAIL_SCOPE_MISSING = _cause(
     2, "email_scope_missing", "The user is named by `email`, and Headlamp does not ask for it."
 )

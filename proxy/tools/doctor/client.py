@@ -21,7 +21,7 @@ from proxy.tools.doctor.authorize import judge
 from proxy.tools.doctor.examination import Examination, Provider
 from proxy.tools.doctor.exchange import exchanged, proves_secret
 from proxy.tools.doctor.token_endpoint import secret
-from proxy.tools.doctor.verdict import Status, Verdict, failed, skipped, unknown
+from proxy.tools.doctor.verdict import Status, Verdict, failed, noted, skipped, unknown
 
 MADE_UP: Final = "https://headlamp.invalid/oidc-callback"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -101,6 +101,10 @@ def _callback(x: Examination) -> list[Verdict]:
     ours, theirs = urlsplit(expected), urlsplit(named)
     if (ours.scheme, ours.netloc, ours.path) == (theirs.scheme, theirs.netloc, theirs.path):
         return []
+    if ours.hostname in LOOPBACK and theirs.hostname not in LOOPBACK:
+        saw = f"Headlamp is reached at {url} here, and browsers come back to {named}"
+        mend = f"headlamp-auth-proxy doctor --headlamp-url={named.removesuffix('/oidc-callback')}"
+        return [noted(causes.CALLBACK_ELSEWHERE, saw, mend)]
     why = ""
     if (ours.scheme, theirs.scheme) == ("https", "http"):
         why = "; what stands before it does not send X-Forwarded-Proto"

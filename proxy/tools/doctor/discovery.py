@@ -19,7 +19,7 @@ from proxy.authn.keyset import KeySet
 from proxy.authn.verifier import NOT_BEFORE_LEEWAY, TokenRules
 from proxy.tools.doctor import causes
 from proxy.tools.doctor.answer import Answer
-from proxy.tools.doctor.tsidp import on_tailnet
+from proxy.tools.doctor.tsidp import is_tsidp, on_tailnet
 from proxy.tools.doctor.verdict import Verdict, failed, noted
 
 WELL_KNOWN: Final = "/.well-known/openid-configuration"
@@ -34,8 +34,8 @@ def document_of(answer: Answer) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and "issuer" in document else None
 
 
-def no_document(answer: Answer, issuer: str, flag: str) -> Verdict:
-    """Say why an answer is no discovery document."""
+def no_document(answer: Answer, setting: str) -> Verdict:
+    """Say why an answer is no discovery document; ``setting`` is what led there."""
     host = urlsplit(answer.url).hostname or ""
     saw = f"{answer.url} answers {answer.words}"
     match answer.status:
@@ -49,7 +49,7 @@ def no_document(answer: Answer, issuer: str, flag: str) -> Verdict:
             mend = f"let {WELL_KNOWN} at {host} be read without a login"
             return failed(causes.DISCOVERY_FORBIDDEN, saw, mend)
         case 404 | 405 | 410:
-            mend = f"correct {flag}={issuer}: the issuer's own URL, path (realm, tenant) included"
+            mend = f"correct {setting}: the issuer's own URL, path (realm, tenant) included"
             return failed(causes.DISCOVERY_NOT_FOUND, saw, mend)
         case status if status != 200:
             mend = f"see what ails the issuer: curl -i {answer.url}"
@@ -62,7 +62,7 @@ def no_document(answer: Answer, issuer: str, flag: str) -> Verdict:
         saw = f"{answer.url} is not JSON"
     else:
         saw = f"{answer.url} is JSON without an issuer"
-    mend = f"correct {flag}={issuer}, or what stands before the issuer; see curl -i {answer.url}"
+    mend = f"correct {setting}, or what stands before the issuer; see curl -i {answer.url}"
     return failed(causes.DISCOVERY_INVALID, saw, mend)
 
 
@@ -116,6 +116,16 @@ def not_usable(document: Metadata) -> Iterator[Verdict]:
     except (ValueError, TypeError, AttributeError) as error:
         saw = f"the discovery document is not as OpenID Connect wants it: {error}"
         yield noted(causes.DISCOVERY_INVALID, saw)
+
+
+def not_renewed(document: Metadata) -> Verdict | None:
+    """Say so if the issuer names what it grants, and refresh tokens are not among it."""
+    grants = document.get("grant_types_supported")
+    if not isinstance(grants, list) or "refresh_token" in grants:
+        return None
+    saw = f"the issuer grants {', '.join(map(str, grants))}, and no refresh tokens"
+    mend = "take the newer tsidp, github.com/tailscale/tsidp" if is_tsidp(document) else ""
+    return noted(causes.NO_REFRESH_TOKENS, saw, mend)
 
 
 def not_signed_as_accepted(document: Metadata, rules: TokenRules) -> Verdict | None:

@@ -136,14 +136,17 @@ class _Issuer:
         self._x.known.providers.append(Provider(self._plan, document))
         if (skewed := discovery.clock(answer, self._plan.rules)) is not None:
             yield skewed
+        if (once := discovery.not_renewed(document)) is not None:
+            yield once
         async for verdict in self._keys(document):
             yield verdict
 
     async def _elsewhere(self, answer: Answer) -> Verdict:
         """Say why there is no document, and look where it may be instead."""
         flag, issuer = self._way.flag, self._plan.rules.issuer
+        given = self._plan.settings.discovery_url or issuer
         redirected = 300 <= answer.status < 400 and bool(answer.location)
-        for url in [answer.location] if redirected else _nearby(issuer):
+        for url in [answer.location] if redirected else _nearby(issuer, self._url):
             self._x.say(f"looking whether it is at {url}")
             with contextlib.suppress(NoAnswer):
                 document = discovery.document_of(await self._ask(url))
@@ -153,13 +156,15 @@ class _Issuer:
                 mend = f"--oidc-issuer-url={document['issuer']}"
                 if document["issuer"] == issuer:
                     mend = f"--oidc-discovery-url={url}"
+                if url == issuer.removesuffix("/") + discovery.WELL_KNOWN:
+                    mend = f"remove --oidc-discovery-url={given}"
                 found = causes.DISCOVERY_REDIRECTS if redirected else causes.DISCOVERY_NOT_FOUND
                 return failed(found, saw, mend)
         if redirected:
             saw = f"{self._url} redirects to {answer.location.partition('?')[0]}"
-            mend = f"correct {flag}={issuer}, or let the issuer answer there without a redirect"
+            mend = f"correct {flag}={given}, or let the issuer answer there without a redirect"
             return failed(causes.DISCOVERY_REDIRECTS, saw, mend)
-        return discovery.no_document(answer, issuer, flag)
+        return discovery.no_document(answer, f"{flag}={given}")
 
     async def _keys(self, document: dict[str, Any]) -> AsyncIterator[Verdict]:
         if (other := discovery.not_signed_as_accepted(document, self._plan.rules)) is not None:
@@ -248,7 +253,7 @@ def _ids(keys: KeySet) -> str:
     return ", ".join(key.kid or "(without a name)" for key in keys.keys)
 
 
-def _nearby(issuer: str) -> Iterator[str]:
+def _nearby(issuer: str, asked: str) -> Iterator[str]:
     """Yield where the document may be, for an issuer written with too much or too little."""
     whole = issuer.removesuffix(discovery.WELL_KNOWN)
     parts = urlsplit(whole)
@@ -256,5 +261,5 @@ def _nearby(issuer: str) -> Iterator[str]:
     for count in range(len(segments), -1, -1):
         path = "".join(f"/{segment}" for segment in segments[:count])
         url = f"{parts.scheme}://{parts.netloc}{path}{discovery.WELL_KNOWN}"
-        if url != issuer.removesuffix("/") + discovery.WELL_KNOWN:
+        if url != asked:
             yield url

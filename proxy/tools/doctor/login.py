@@ -32,6 +32,7 @@ from proxy.tools.doctor.token_endpoint import redeem
 from proxy.tools.doctor.verdict import Status, Verdict, failed, ok, unknown
 
 CALLBACK: Final = "http://localhost:8000"  # kubelogin's, so it is often registered already
+ANOTHER: Final = "http://localhost:18000"
 PATIENCE: Final = 300.0  # seconds that a person has
 _PAGE: Final = "<!doctype html><title>doctor</title><p>Back to the terminal; close this window."
 
@@ -85,9 +86,14 @@ async def _sign_in(x: Examination, show: Show) -> None:
         return
     try:
         x.known.login = await _signed_in(x, provider, show)
-    except (NoAnswer, FetchError, OSError) as error:
-        mend = "see what ails the issuer, or its way"
+    except (NoAnswer, FetchError) as error:
+        mend = "see what ails the issuer, or the way to it"
         x.known.login = failed(causes.LOGIN_FAILED, str(error), mend)
+    except OSError as error:
+        where = x.asked.login_callback or CALLBACK
+        mend = f"register another address for the client: --login-callback={ANOTHER}"
+        saw = f"cannot listen at {where} for the browser to come back: {error.strerror}"
+        x.known.login = unknown(causes.LOGIN_NOT_FINISHED, saw, mend)
 
 
 async def _signed_in(x: Examination, provider: Provider, show: Show) -> Verdict:
@@ -154,6 +160,9 @@ async def _by_a_person(flow: _Flow, scopes: tuple[str, ...], show: Show) -> dict
     async with _listening(flow, came):
         url = flow.url(scopes)
         show(f"Sign in with a browser on this machine:\n\n    {url}\n")
+        if os.environ.get("KUBERNETES_SERVICE_HOST"):
+            port = urlsplit(flow.callback).port
+            show(f"From elsewhere, first: kubectl port-forward POD {port}\n")
         if sys.stderr.isatty() and (os.environ.get("DISPLAY") or sys.platform == "darwin"):
             await asyncio.to_thread(webbrowser.open, url)
         try:

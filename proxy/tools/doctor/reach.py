@@ -111,7 +111,7 @@ async def _directly(host: str, port: int, addresses: tuple[str, ...]) -> Streams
 
 
 async def _through(proxy: str, host: str, port: int) -> Streams:
-    from python_socks import ProxyError
+    from python_socks import ProxyConnectionError, ProxyError
     from python_socks.async_.asyncio import Proxy
 
     url = proxy.replace("socks5h:", "socks5:")
@@ -119,10 +119,13 @@ async def _through(proxy: str, host: str, port: int) -> Streams:
         connector = Proxy.from_url(url, rdns=True)
         sock = await connector.connect(host, port, timeout=2 * STEP)
         return await asyncio.open_connection(sock=sock)
-    except (ProxyError, OSError, TimeoutError, EOFError) as error:
+    except (ProxyConnectionError, EOFError) as error:
         reason = str(error) or type(error).__name__
-        saw = f"the proxy {_bare(proxy)} does not lead to {host}:{port}: {reason}"
-        raise Trouble(Kind.PROXY, saw) from error
+        raise Trouble(Kind.PROXY, f"there is no proxy at {_bare(proxy)}: {reason}") from error
+    except (ProxyError, OSError, TimeoutError) as error:
+        reason = str(error) or type(error).__name__
+        saw = f"the proxy {_bare(proxy)} does not get to {host}:{port}: {reason}"
+        raise Trouble(Kind.SILENT, saw) from error
 
 
 def _bare(proxy: str) -> str:

@@ -59,7 +59,8 @@ def judge(answer: Answer) -> Verdict:
         case 502 | 503 | 504:
             mend = (
                 "kubectl -n headlamp rollout restart deployment/headlamp  # it reads the proxy's "
-                "CA once, at its start; --trust-dir must be what it has as its service account"
+                "CA once, at its start; --trust-dir must be what it has as its service account. "
+                "And the proxy must run: kubectl -n headlamp logs deploy/headlamp -c auth-proxy"
             )
             return failed(causes.HEADLAMP_CANNOT_REACH_PROXY, saw, mend)
         case _:

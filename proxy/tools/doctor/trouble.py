@@ -30,6 +30,7 @@ class Kind(StrEnum):
     EARLY = "certificate_not_yet_valid"
     NAMES = "certificate_wrong_name"
     CHAIN = "certificate_incomplete"
+    UNSUITABLE = "certificate_unsuitable"
     CA = "certificate_unknown_ca"
 
 
@@ -37,6 +38,8 @@ class Kind(StrEnum):
 _NOT_YET_VALID, _EXPIRED = 9, 10
 _WRONG_NAME: Final = frozenset({62, 64})  # of a host, of an IP address
 _NO_ISSUER: Final = frozenset({20, 21})
+# no CA, another purpose; too weak: its key, a CA's key, a CA's hash
+_UNSUITABLE: Final = frozenset({24, 26, 66, 67, 68, 79})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,8 @@ def refused_certificate(code: int, message: str, peer: Peer, sent: int, now: flo
         return Kind.EARLY
     if code in _WRONG_NAME or "mismatch" in message.lower():
         return Kind.NAMES
+    if code in _UNSUITABLE:
+        return Kind.UNSUITABLE
     if peer.ends_in(now) < 0:  # OpenSSL names the missing CA first, and it would fail with it too
         return Kind.EXPIRED
     if code in _NO_ISSUER and sent == 1 and peer.points_up and not peer.self_signed:
@@ -118,6 +123,8 @@ def described(kind: Kind, peer: Peer, host: str, now: float) -> str:
         case Kind.NAMES:
             names = ", ".join(peer.names) or "nothing"
             return f"its certificate is for {names}, not for {host}"
+        case Kind.UNSUITABLE:
+            return f"its certificate ({peer.subject}, from {peer.issuer}) may not be used for this"
         case Kind.CHAIN:
             return f"its certificate is from {peer.issuer}, whose own it does not send along"
         case _ if peer.self_signed:

@@ -99,6 +99,16 @@ class Way:
                 )
             case Kind.CHAIN:
                 return f"let {host} send its whole chain, the certificate of {peer.issuer} included"
+            case Kind.UNSUITABLE:
+                return (
+                    f"give {host} a certificate for TLS servers, of RSA 2048 or P-256 and SHA-256, "
+                    "all the way up"
+                )
+            case _ if self.flag == "--headlamp-url":
+                return (
+                    f"give {host} a certificate of a CA that browsers know; if yours know "
+                    f"{peer.issuer}: --headlamp-ca-file=ca.crt"
+                )
             case _ if self.has_ca_file:
                 return f"put the certificate of {peer.issuer} into the file of {self.ca_flag}"
             case _:
@@ -117,5 +127,6 @@ def ends_soon(url: str, reached: Reached) -> Verdict | None:
 
 _TAILNET_MEND: Final = (
     "--oidc-http-proxy=socks5h://localhost:1055  # with a Tailscale sidecar in the pod that has "
-    "TS_SOCKS5_SERVER=localhost:1055, and a grant from its tag to tsidp's, tcp:443"
+    "TS_SOCKS5_SERVER=localhost:1055, and in the tailnet's policy a grant from its tag: "
+    '{"src": ["tag:k8s"], "dst": ["tag:tsidp"], "ip": ["tcp:443"]}'
 )

@@ -68,6 +68,7 @@ class Stage:
     headlamp: Site
     authority: trustme.CA
     names: dict[str, str]
+    stack: contextlib.ExitStack  # what a test has put up besides
     asks: dict[str, str] = field(default_factory=dict)  # changes of what Headlamp asks
     discovery: dict[str, Any] = field(default_factory=dict)  # changes of the issuer's document
     flags: dict[str, str | None] = field(default_factory=dict)  # changes of the command line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -134,6 +135,15 @@ def test_an_answer_to_another_login_is_not_taken(
     assert person.page.startswith("400:")
 
 
+def test_an_address_that_is_taken_is_told(
+    stage: Stage, doctor: Doctor, secret: Path, callback: str
+) -> None:
+    with whole(stage), socket.create_server(("127.0.0.1", int(callback.rpartition(":")[2]))):
+        doctor.run("--login")
+    assert doctor.trusts[3]["cause"] == "login_not_finished"
+    assert "--login-callback=" in doctor.trusts[3]["mend"]
+
+
 def denied_at_token(text: str) -> Any:
     async def token(_: web.Request) -> web.Response:
         return web.Response(status=400, text=text)
@@ -166,6 +176,27 @@ def test_what_ends_a_login_at_the_token_endpoint_is_named(
     assert (doctor.trusts[3]["status"], doctor.trusts[3]["cause"]) == ("failed", cause)
     assert mend in doctor.trusts[3]["mend"]
     assert doctor.status == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        ("eyJhbGciOiJSUzI1NiJ9.a-token-as-it-is.c2ln", "login_failed"),
+        ('{"access_token": "a-token-as-it-is", "token_type": "Bearer"}', "no_id_token"),
+    ],
+)
+def test_what_may_be_a_token_is_not_shown(
+    stage: Stage, doctor: Doctor, secret: Path, answer: str, cause: str
+) -> None:
+    async def token(_: web.Request) -> web.Response:
+        return web.Response(text=answer)
+
+    as_tsidp(stage, "alice")
+    stage.at.overrides["/token"] = token
+    with whole(stage):
+        doctor.run("--login")
+    assert (doctor.trusts[3]["status"], doctor.trusts[3]["cause"]) == ("failed", cause)
+    assert "a-token-as-it-is" not in str(doctor.trusts) + doctor.err
 
 
 def test_a_wrong_secret_is_found_by_a_login(stage: Stage, doctor: Doctor, secret: Path) -> None:

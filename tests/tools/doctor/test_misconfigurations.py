@@ -8,14 +8,14 @@ before the broken one must say so.
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import json
 import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from aiohttp import web
@@ -23,7 +23,7 @@ from aiohttp import web
 from tests.issuer import ec_key, jwks_document
 from tests.process import free_port
 from tests.tools.doctor import certificates
-from tests.tools.doctor.stage import CLIENT_ID, Doctor, Handler, Stage, whole
+from tests.tools.doctor.stage import CLIENT_ID, Doctor, Handler, Site, Stage, served, whole
 
 DISCOVERY = "/.well-known/openid-configuration"
 JWKS = "/.well-known/jwks.json"
@@ -99,14 +99,6 @@ def certificate(which: str, make: Callable[..., ssl.SSLContext | None]) -> Break
     return wrong
 
 
-def incomplete(which: str) -> Break:
-    def wrong(stage: Stage) -> None:
-        site = stage.at if which == "issuer" else stage.headlamp
-        site.context = certificates.without_intermediate(stage.authority, stage.folder)
-
-    return wrong
-
-
 def without_tls(which: str) -> Break:
     """Plain HTTP at an address that is written with https."""
 
@@ -154,6 +146,30 @@ def too_much_of_a_path(stage: Stage) -> None:
 
 def pasted_discovery_url(stage: Stage) -> None:
     stage.flags["--oidc-issuer-url"] = f"{stage.at.url}{DISCOVERY}"
+
+
+def deep_link(stage: Stage) -> None:
+    stage.flags["--headlamp-url"] = f"{stage.headlamp.url}/c/main"
+
+
+ALERT: Final = b"\x15\x03\x01\x00\x02\x02\x46"  # fatal, protocol_version (RFC 8446, section 6)
+
+
+def closing(flag: str, saying: bytes = b"") -> Break:
+    """Something that takes connections and closes them when TLS begins."""
+
+    def wrong(stage: Stage) -> None:
+        async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(4096)
+            writer.write(saying)
+            writer.close()
+
+        port = free_port()
+        server = stage.run(asyncio.start_server(close, "127.0.0.1", port))
+        stage.stack.enter_context(stage.run.entered(server))
+        stage.flags[flag] = f"https://localhost:{port}"
+
+    return wrong
 
 
 def other_case(stage: Stage) -> None:
@@ -228,9 +244,9 @@ ROWS = [
     Row("certificate has ended", 1, "headlamp_certificate_expired", "renew the certificate of localhost", certificate("headlamp", certificates.expired)),
     Row("certificate not begun", 1, "headlamp_certificate_not_yet_valid", "timedatectl", certificate("headlamp", certificates.early)),
     Row("certificate of another name", 1, "headlamp_certificate_wrong_name", "issued for localhost", certificate("headlamp", certificates.elsewhere)),
-    Row("certificate of a private CA", 1, "headlamp_certificate_unknown_ca", "--headlamp-ca-file", flags(headlamp_ca_file=None)),
+    Row("certificate of a private CA", 1, "headlamp_certificate_unknown_ca", "a CA that browsers know", flags(headlamp_ca_file=None)),
     Row("certificate of strangers", 1, "headlamp_certificate_unknown_ca", "Strangers", certificate("headlamp", certificates.strangers)),
-    Row("intermediate not sent", 1, "headlamp_certificate_incomplete", "whole chain", incomplete("headlamp")),
+    Row("intermediate not sent", 1, "headlamp_certificate_incomplete", "whole chain", certificate("headlamp", certificates.without_intermediate)),
     Row("another program", 1, "not_headlamp", "--headlamp-url", headlamp_at("/config", answering(404, "404 page not found"))),
     Row("another page", 1, "not_headlamp", "--headlamp-url", headlamp_at("/config", answering(200, PAGE))),
     Row("pods are down", 1, "headlamp_backend_down", "get pods", headlamp_at("/config", answering(503, "no available server"))),
@@ -242,6 +258,13 @@ ROWS = [
     # 2: Headlamp and the issuer
     Row("issuer: no such name", 2, "issuer_name_unknown", "--oidc-issuer-url", named("issuer", "idp.example.com")),
     Row("issuer: only in the tailnet", 2, "issuer_behind_tailnet", "--oidc-http-proxy=socks5h://localhost:1055", named("issuer", "idp.tail1234.ts.net")),
+    Row("certificate for clients", 1, "headlamp_certificate_unsuitable", "for TLS servers", certificate("headlamp", certificates.for_clients)),
+    Row("a deep link", 1, "not_headlamp", "--headlamp-url=https://localhost:", deep_link),
+    Row("issuer: certificate for clients", 2, "issuer_certificate_unsuitable", "for TLS servers", certificate("issuer", certificates.for_clients)),
+    Row("issuer: TLS 1.1", 2, "issuer_tls_failed", "TLS 1.2", closing("--oidc-issuer-url", ALERT)),
+    Row("issuer: closes when TLS begins", 2, "issuer_tls_closed", "TLS 1.2", closing("--oidc-issuer-url")),
+    Row("closes when TLS begins", 1, "headlamp_tls_closed", "TLS 1.2", closing("--headlamp-url")),
+    Row("discovery URL leads nowhere", 2, "discovery_not_found", "remove --oidc-discovery-url=", lambda s: s.flags.update({"--oidc-discovery-url": f"{s.at.url}/oidc/configuration"})),
     Row("issuer: nothing listens", 2, "issuer_refused", "port", lambda s: s.flags.update({"--oidc-issuer-url": nobody_at(s)})),
     Row("issuer: http on the https port", 2, "issuer_not_tls", "serve TLS", without_tls("issuer")),
     Row("issuer: certificate has ended", 2, "issuer_certificate_expired", "renew", certificate("issuer", certificates.expired)),
@@ -249,7 +272,7 @@ ROWS = [
     Row("issuer: another name", 2, "issuer_certificate_wrong_name", "--oidc-issuer-url=https://idp-1.tail1234.ts.net", certificate("issuer", certificates.elsewhere)),
     Row("issuer: private CA, no file", 2, "issuer_certificate_unknown_ca", "--oidc-ca-file=ca.crt", flags(oidc_ca_file=None)),
     Row("issuer: another CA than the file's", 2, "issuer_certificate_unknown_ca", "into the file of --oidc-ca-file", certificate("issuer", certificates.strangers)),
-    Row("issuer: intermediate not sent", 2, "issuer_certificate_incomplete", "whole chain", incomplete("issuer")),
+    Row("issuer: intermediate not sent", 2, "issuer_certificate_incomplete", "whole chain", certificate("issuer", certificates.without_intermediate)),
     Row("issuer: the proxy is not there", 2, "issuer_proxy", "--oidc-http-proxy=", lambda s: s.flags.update({"--oidc-http-proxy": f"socks5h://127.0.0.1:{free_port()}"})),
     Row("issuer: the http proxy is not there", 2, "issuer_proxy", "--oidc-http-proxy=", lambda s: s.flags.update({"--oidc-http-proxy": f"http://127.0.0.1:{free_port()}"})),
     Row("slash at the end", 2, "issuer_mismatch", "--oidc-issuer-url=https://localhost:", flags(oidc_issuer_url="{stage.at.url}/")),
@@ -312,13 +335,9 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
-def test_what_is_wrong_is_named(
-    row: Row, stage: Stage, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("proxy.tools.doctor.reach.STEP", 2.0)
+def test_what_is_wrong_is_named(row: Row, stage: Stage, doctor: Doctor) -> None:
     row.wrong(stage)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(whole(stage))
+    with whole(stage):
         doctor.run()
     found = doctor.trusts[row.trust]
     assert found["cause"] == row.cause, doctor.trusts
@@ -329,3 +348,55 @@ def test_what_is_wrong_is_named(
         assert doctor.trusts[before]["status"] in {"ok", "unknown"}, doctor.trusts[before]
     assert doctor.status == (1 if found["status"] == "failed" else 0)
     assert doctor.ok == (doctor.status == 0)
+
+
+async def hanging(_: web.Request) -> web.Response:
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "trust", "cause"),
+    [
+        (headlamp_at("/config", hanging), 1, "headlamp_no_answer"),
+        (issuer_at(DISCOVERY, hanging), 2, "discovery_failed"),
+        (issuer_at(JWKS, hanging), 2, "jwks_failed"),
+    ],
+)
+def test_what_never_answers_is_given_up(
+    wrong: Break,
+    trust: int,
+    cause: str,
+    stage: Stage,
+    doctor: Doctor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("proxy.tools.doctor.ask.TIMEOUT", 1.0)
+    wrong(stage)
+    with whole(stage):
+        doctor.run()
+    assert (doctor.trusts[trust]["status"], doctor.trusts[trust]["cause"]) == ("failed", cause)
+    assert "did not answer within 1 s" in doctor.trusts[trust]["saw"]
+
+
+def test_a_certificate_that_should_have_been_renewed_is_noted(stage: Stage, doctor: Doctor) -> None:
+    stage.at.context = certificates.ending(stage.authority)
+    with whole(stage):
+        doctor.run()
+    notes = [doctor.trusts[2], *doctor.trusts[2]["notes"]]
+    assert "certificate_ends_soon" in [note["cause"] for note in notes]
+    assert doctor.trusts[2]["status"] == "ok"
+
+
+def test_http_that_leads_to_https_is_how_it_should_be(stage: Stage, doctor: Doctor) -> None:
+    """The address that people type; browsers follow, and so does doctor."""
+    plain = Site("localhost", free_port(), None)
+    plain.overrides["/config"] = redirecting(f"{stage.headlamp.url}{{path}}")
+    stage.stack.enter_context(
+        served(stage.run, web.Application(middlewares=[plain.overriding]), plain)
+    )
+    stage.flags["--headlamp-url"] = plain.url
+    with whole(stage):
+        doctor.run()
+    assert doctor.trusts[1]["status"] == "ok", doctor.trusts[1]
+    assert doctor.trusts[3]["cause"] == "secret_not_checked", "its callback is that of https"
