@@ -19,7 +19,6 @@ UNUSED = {
     "re2": "expressions",
     "ruamel": "inject",
     "tests": "tests",
-    "yaml": "configuration files, --kubeconfig, deny lists",
 }
 
 
