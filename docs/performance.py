@@ -225,11 +225,12 @@ def _curves(run: Record) -> str:
             known = [(at, cost) for at, cost in points if cost is not None]
             axis.plot(*_columns(known), marker="o", color=_COLOURS[subject], label=subject)
         axis.set_title(f"CPU of a request, us, by {part.removeprefix('growth: ')}", fontsize=10)
-        axis.set_ylim(bottom=0)
         if part in ("growth: answer size", "growth: connections"):
             axis.set_xscale("log")
         if part == "growth: answer size":
             axis.set_yscale("log")
+        else:
+            axis.set_ylim(bottom=0)
         axis.spines[["top", "right"]].set_visible(False)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return _svg(figure)
