@@ -26,6 +26,7 @@ test-faults: $(VENV)/developer ## Run the slow tests of faults, which make test 
 
 test-real: $(VENV)/developer ## Build the real programs once, and run the tests that use them
 	tests/build >/dev/null
+	tests/real/install-chromium
 	TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest -m "" tests/real
 
 test-deploy: $(VENV)/developer ## Test what is deployed: helm 3 and 4, Prometheus, a real API server

@@ -45,8 +45,10 @@ CHART: Final = ROOT / "deploy/helm/headlamp-auth-proxy/files"
 
 
 def errors_markdown() -> str:
-    rows = ["| label | status | reason | message |", "|---|---|---|---|"]
-    rows += [f"| `{e.label}` | {e.code} | {e.reason} | {e.message} |" for e in every_error()]
+    rows = ["| label | status | reason | message | what mends it |", "|---|---|---|---|---|"]
+    rows += [
+        f"| `{e.label}` | {e.code} | {e.reason} | {e.message} | {e.mend} |" for e in every_error()
+    ]
     return "\n".join(rows)
 
 

@@ -23,6 +23,7 @@ from proxy.bounded import read_bounded
 from proxy.credentials.credential import Credential, authorization
 from proxy.credentials.endpoint import Upstream
 from proxy.errors import CredentialUnavailable
+from proxy.impersonation import Impersonation
 from proxy.reviews import documents
 from proxy.reviews.documents import Access, Outcome, Question, Review, Rules, TokenStatus, Unknown
 from proxy.userinfo import UserInfo
@@ -83,12 +84,25 @@ class Reviewer:
         """Ask as whom the API server sees a request with these headers besides our credential."""
         return await self._put(documents.self_subject_review(), documents.subject, impersonating)
 
-    async def may_i(self, question: Question) -> Access | Unknown:
-        return await self._put(documents.self_subject_access_review(question), documents.access)
+    async def may_i(
+        self, question: Question, impersonating: Sequence[Header] = ()
+    ) -> Access | Unknown:
+        review = documents.self_subject_access_review(question)
+        return await self._put(review, documents.access, impersonating)
 
-    async def my_rules(self, namespace: str) -> Rules | Unknown:
-        """Ask for all that we may do in the whole cluster and in ``namespace``."""
-        return await self._put(documents.self_subject_rules_review(namespace), documents.rules)
+    async def my_rules(
+        self, namespace: str, impersonating: Sequence[Header] = ()
+    ) -> Rules | Unknown:
+        """Ask for all that we may do in the whole cluster and in ``namespace``, or they may."""
+        review = documents.self_subject_rules_review(namespace)
+        return await self._put(review, documents.rules, impersonating)
+
+    async def rules_of(
+        self, namespace: str, impersonating: Sequence[Header] = (), credential: Header | None = None
+    ) -> Rules | Unknown:
+        """Ask the same for whom we impersonate, or for whoever has ``credential``, in our place."""
+        review = documents.self_subject_rules_review(namespace)
+        return await self._put(review, documents.rules, impersonating, credential)
 
     async def may(self, user: UserInfo, question: Question) -> Access | Unknown:
         """Ask whether ``user`` may; ``user`` must be all that the API server would see of them."""
@@ -101,23 +115,31 @@ class Reviewer:
         return False
 
     async def _put(
-        self, review: Review, status_of: Callable[[Any], T], headers: Sequence[Header] = ()
+        self,
+        review: Review,
+        status_of: Callable[[Any], T],
+        headers: Sequence[Header] = (),
+        credential: Header | None = None,
     ) -> T | Unknown:
         began = time.perf_counter()
-        answer = await self._answer(review, status_of, headers)
+        answer = await self._answer(review, status_of, headers, credential)
         outcome: Outcome = "unknown" if isinstance(answer, Unknown) else "answered"
         self._on_review(review.kind, outcome, time.perf_counter() - began)
         self._report(review.kind, answer.why if isinstance(answer, Unknown) else "")
         return answer
 
     async def _answer(
-        self, review: Review, status_of: Callable[[Any], T], headers: Sequence[Header]
+        self,
+        review: Review,
+        status_of: Callable[[Any], T],
+        headers: Sequence[Header],
+        credential: Header | None,
     ) -> T | Unknown:
         try:
-            status, body = await self._post(review, headers)
-            if status == 401:
+            status, body = await self._post(review, headers, credential)
+            if status == 401 and credential is None:
                 self._credential.reread()
-                status, body = await self._post(review, headers)
+                status, body = await self._post(review, headers, credential)
         except CredentialUnavailable as error:
             return Unknown(f"{review.kind}: {error.detail}")
         except TimeoutError:
@@ -128,14 +150,20 @@ class Reviewer:
             return Unknown(f"{review.kind}: the answer is larger than {MAX_ANSWER_BYTES} bytes")
         return documents.read(status, body, review, status_of)
 
-    async def _post(self, review: Review, headers: Sequence[Header]) -> tuple[int, bytes | None]:
+    async def _post(
+        self, review: Review, headers: Sequence[Header], credential: Header | None
+    ) -> tuple[int, bytes | None]:
+        if credential is None:
+            sent, tls = [*await self._authorization(), *headers], self._credential.ssl_context()
+        else:  # nothing of ours may go along, a client certificate no more than a token
+            sent, tls = [credential], self._credential.bare_ssl_context()
         async with (
             asyncio.timeout(TIMEOUT),
             self._session.post(
                 self._url + review.path,
                 data=review.document(),
-                headers=[*await self._authorization(), *headers],
-                ssl=self._credential.ssl_context(),
+                headers=sent,
+                ssl=tls,
                 server_hostname=self._server_name,
                 allow_redirects=False,
             ) as response,
@@ -162,6 +190,12 @@ class Reviewer:
             _log.warning("a review has no answer: %s", failure, extra={"review": kind})
         else:
             _log.info("reviews are answered again", extra={"review": kind})
+
+
+def asserting(identity: Impersonation) -> list[Header]:
+    """Return the headers by which a question is put as somebody else."""
+    lines = identity.header.decode().rstrip("\r\n").split("\r\n")
+    return [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
 
 
 def _reason(error: Exception) -> str:

@@ -32,9 +32,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """There is no answer that can be relied on; ``why`` is for the log."""
+    """There is no answer that can be relied on; ``why`` is for the log.
+
+    ``status`` is the HTTP status of a refusal, 0 where no answer came.
+    """
 
     why: str
+    status: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,14 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class TokenStatus:
-    """Whose token it is, None if nobody's; ``audiences`` that both sides have in common."""
+    """Whose token it is, None if nobody's; ``audiences`` that both sides have in common.
+
+    ``error`` is why it is nobody's, if the API server says so.
+    """
 
     user: UserInfo | None
     audiences: tuple[str, ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +161,9 @@ def read(status: int, body: bytes, review: Review, status_of: Callable[[Any], T]
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        return Unknown(f"{review.kind}: status {status}, and no JSON")
+        return Unknown(f"{review.kind}: status {status}, and no JSON", status)
     if status not in {200, 201}:
-        return Unknown(f"{review.kind}: status {status}{_message(document)}")
+        return Unknown(f"{review.kind}: status {status}{_message(document)}", status)
     try:
         if _object(document).get("kind") != review.kind:
             return Unknown(f"{review.kind}: the answer is of another kind")
@@ -166,7 +174,7 @@ def read(status: int, body: bytes, review: Review, status_of: Callable[[Any], T]
 
 def token_status(status: Any) -> TokenStatus:
     if not _boolean(status.get("authenticated"), absent=False):
-        return TokenStatus(None)
+        return TokenStatus(None, error=_text(status.get("error") or "")[:_MESSAGE])
     return TokenStatus(_user(status.get("user")), _texts(status.get("audiences")))
 
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from proxy.errors import CredentialWithheld
-from proxy.impersonation import Impersonation, Policy
+from proxy.impersonation import Policy
 from proxy.reviews import privileges
-from proxy.reviews.client import Header
+from proxy.reviews.client import Header, asserting
 from proxy.reviews.documents import Access, Question, Rules, Unknown
 from proxy.reviews.privileges import (
     EVERYTHING,
@@ -128,7 +128,7 @@ class SelfCheck:
         rules = [await self._questions.my_rules(n) for n in _namespaces(ourselves.username)]
         accesses = {q: await self._questions.may_i(q) for q in QUESTIONS}
         asserted = privileges.canary(rules, self._policy)
-        seen = await self._questions.who_am_i(_headers(asserted))
+        seen = await self._questions.who_am_i(asserting(asserted))
         return Answers(rules, accesses, Canary(asserted, seen))
 
     def _report(self, verdict: Verdict) -> None:
@@ -183,8 +183,3 @@ def _namespaces(username: str) -> list[str]:
     parts = username.split(":")
     home = parts[2] if username.startswith("system:serviceaccount:") and len(parts) == 4 else ""
     return list(dict.fromkeys([home or "default", "kube-system"]))
-
-
-def _headers(identity: Impersonation) -> list[Header]:
-    groups = [("Impersonate-Group", group) for group in identity.groups]
-    return [("Impersonate-User", identity.username), *groups]

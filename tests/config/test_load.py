@@ -57,6 +57,7 @@ DEFAULTS: dict[str, object] = {
     "tls_cert_file": None,
     "tls_private_key_file": None,
     "plaintext": False,
+    "whoami": True,
     "max_head_bytes": 65_536,
     "max_head_fields": 200,
     "head_timeout": 10.0,

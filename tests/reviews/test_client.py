@@ -13,8 +13,9 @@ import pytest
 from proxy.credentials.credential import Credential, from_files
 from proxy.credentials.endpoint import Upstream as Endpoint
 from proxy.credentials.endpoint import parse_upstream
+from proxy.impersonation import Policy, impersonate
 from proxy.reviews import client
-from proxy.reviews.client import Reviewer
+from proxy.reviews.client import Reviewer, asserting
 from proxy.reviews.documents import Access, Question, TokenStatus, Unknown
 from proxy.userinfo import UserInfo
 from tests.conftest import Tls
@@ -69,7 +70,8 @@ async def test_whose_token_it_is(api: ScriptedReviews, reviewer: Reviewer) -> No
     api.tokens["t"] = {"username": "robot", "groups": ["robots"]}
     robot = UserInfo("robot", "", ("robots",))
     assert await reviewer.token(b"t") == TokenStatus(robot)
-    assert await reviewer.token(b"u") == TokenStatus(None)
+    nobodys = TokenStatus(None, error="[invalid bearer token]")
+    assert await reviewer.token(b"u") == nobodys
     api.audiences = ["here"]
     assert await reviewer.token(b"t", ["here", "there"]) == TokenStatus(robot, ("here",))
 
@@ -202,3 +204,24 @@ async def test_a_failure_is_logged_once_and_so_is_its_end(
         "reviews are answered again",
     ]
     assert "the-clients-token" not in caplog.text
+
+
+async def test_all_of_an_identity_goes_along_with_a_question_put_as_somebody_else(
+    api: ScriptedReviews, reviewer: Reviewer
+) -> None:
+    policy = Policy("ours", send_credential_id=True)
+    extra = {"example.com/a_b": ("x", "y")}
+    identity = impersonate(UserInfo("jörg", "7", ("a",), extra), policy)
+    await reviewer.may_i(SECRETS, asserting(identity))
+    await reviewer.my_rules("default", asserting(identity))
+    for request in api.requests:
+        sent = [(n, v) for n, v in request.fields if n.lower().startswith("impersonate")]
+        assert [(name, value.encode("latin-1").decode()) for name, value in sent] == [
+            ("Impersonate-User", "jörg"),
+            ("Impersonate-Group", "a"),
+            ("Impersonate-Group", "ours"),
+            ("Impersonate-Uid", "7"),
+            ("Impersonate-Extra-example.com%2Fa%5Fb", "x"),
+            ("Impersonate-Extra-example.com%2Fa%5Fb", "y"),
+        ]
+    assert len(api.requests) == 2

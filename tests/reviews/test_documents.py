@@ -93,7 +93,12 @@ GOOD: list[tuple[Review, Reader, object, object]] = [
     (SUBJECT, documents.subject, {"userInfo": USER}, BOB),
     (SUBJECT, documents.subject, {"userInfo": {"username": "x"}}, UserInfo("x")),
     (TOKEN, documents.token_status, {}, TokenStatus(None)),
-    (TOKEN, documents.token_status, {"authenticated": False, "error": "e"}, TokenStatus(None)),
+    (
+        TOKEN,
+        documents.token_status,
+        {"authenticated": False, "error": "e"},
+        TokenStatus(None, error="e"),
+    ),
     (
         TOKEN,
         documents.token_status,
@@ -195,6 +200,7 @@ def test_what_is_no_answer_says_why(code: int, body: bytes, why: str) -> None:
 def test_a_yes_under_another_status_is_none() -> None:
     answer = documents.read(*answered(ACCESS, {"allowed": True}, 403), ACCESS, documents.access)
     assert isinstance(answer, Unknown)
+    assert answer.status == 403
 
 
 def test_what_the_api_server_says_is_cut_before_it_is_logged() -> None:

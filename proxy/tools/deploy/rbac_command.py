@@ -90,13 +90,18 @@ def main(argv: Sequence[str]) -> int:
 
 def needed_by(config: Config) -> tuple[Rule, ...]:
     """Return what the account needs for the settings that are switched on."""
+    return tuple(rule for flag in switched_on(config) for rule in SETTINGS[flag])
+
+
+def switched_on(config: Config) -> list[str]:
+    """Return the flags of those settings that need rights."""
     switched = {
         "--token-passthrough": config.token_passthrough,
         "--allow-impersonation": config.allow_impersonation,
         "--send-credential-id": config.send_credential_id,
         "--send-token-facts": config.send_token_facts,
     }
-    return tuple(rule for flag, rules in SETTINGS.items() if switched[flag] for rule in rules)
+    return [flag for flag in SETTINGS if switched[flag]]
 
 
 def _never_asserted(config: Config, users: Sequence[str], groups: Sequence[str]) -> list[str]:

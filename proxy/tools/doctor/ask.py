@@ -30,8 +30,12 @@ async def ask(
     method: str = "GET",
     body: str | None = None,
     headers: Mapping[str, str] | None = None,
+    server_name: str | None = None,
 ) -> Answer:
-    """Make one request; no redirect is followed. Raises NoAnswer."""
+    """Make one request; no redirect is followed. Raises NoAnswer.
+
+    ``server_name`` is whom the certificate must be for, if not the URL's host.
+    """
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     try:
         async with session.request(
@@ -43,6 +47,7 @@ async def ask(
             ssl=tls if tls is not None else True,
             timeout=timeout,
             allow_redirects=False,
+            server_hostname=server_name,
         ) as response:
             content = await read_bounded(response.content, MAX_BYTES)
             return Answer(url, response.status, response.headers, content, time.time())

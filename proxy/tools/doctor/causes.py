@@ -48,7 +48,7 @@ OUT_OF_TIME = _cause(0, "out_of_time", "It took longer than `--timeout`.")
 EXAMINATION_FAILED = _cause(0, "examination_failed", "This program failed here; that is a bug.")
 
 
-# --- Ways: what can befall the way to Headlamp and to the issuer alike ---------------------------
+# --- Ways: what can befall the way to Headlamp, the issuer and the API server alike --------------
 
 _WAYS: Final = {
     Kind.PROXY: "the proxy on the way does not lead there.",
@@ -258,6 +258,165 @@ TOKEN_CAUSES: Final = {
     for error in every_error()
     if error.label in _TOKEN_TRUSTS
 }
+
+
+# --- 4: the API server and this proxy ------------------------------------------------------------
+
+API_SERVER_WAY: Final = {
+    kind: _cause(4, f"api_server_{kind}", f"The API server: {meaning}")
+    for kind, meaning in _WAYS.items()
+}
+API_SERVER_IS_US = _cause(
+    4, "api_server_is_this_proxy", "What is given as the API server is this proxy itself."
+)
+API_SERVER_CA_FILE = _cause(
+    4, "api_server_ca_file", "The CA file for the API server is missing, or cannot be used."
+)
+API_SERVER_NO_ANSWER = _cause(
+    4, "api_server_no_answer", "It takes connections and does not answer."
+)
+API_SERVER_FAILING = _cause(4, "api_server_failing", "The API server answers with an error.")
+NOT_AN_API_SERVER = _cause(4, "not_an_api_server", "What answers is not a Kubernetes API server.")
+API_SERVER_CLOCK = _cause(4, "api_server_clock", "The API server's clock and ours differ.")
+API_SERVER_OLD = _cause(
+    4, "api_server_old", "The API server is older than what the proxy is deployed by needs."
+)
+KUBECONFIG_UNUSABLE = _cause(
+    4, "kubeconfig_unusable", "The kubeconfig is missing, or cannot be used as it is."
+)
+CREDENTIAL_MISSING = _cause(
+    4, "credential_missing", "The file with the proxy's own token or certificate is not there."
+)
+CREDENTIAL_EMPTY = _cause(4, "credential_empty", "The file with the proxy's own token is empty.")
+CREDENTIAL_MALFORMED = _cause(
+    4, "credential_malformed", "What is in the file of the proxy's own credential is none."
+)
+CREDENTIAL_EXPIRED = _cause(4, "credential_expired", "The proxy's own credential has ended.")
+CREDENTIAL_AUDIENCE = _cause(
+    4, "credential_audience", "The proxy's own token is meant for others than the API server."
+)
+CREDENTIAL_OF_A_USER = _cause(
+    4, "credential_of_a_user", "In place of the proxy's own token there is one of a user."
+)
+CREDENTIAL_IS_PLACEHOLDER = _cause(
+    4,
+    "credential_is_placeholder",
+    "In place of the proxy's own token there is the text that Headlamp gets.",
+)
+CREDENTIAL_PLUGIN = _cause(
+    4, "credential_plugin_failed", "The kubeconfig's exec plugin gives no credential."
+)
+CREDENTIAL_REJECTED = _cause(
+    4, "credential_rejected", "The API server does not know the proxy's own credential."
+)
+CREDENTIAL_LOST = _cause(
+    4, "credential_lost", "The API server does not get to see the proxy's own credential."
+)
+ACCOUNT_PRIVILEGED = _cause(
+    4, "account_privileged", "The proxy's own account may do everything in the cluster."
+)
+ACCOUNT_BEYOND = _cause(
+    4, "account_beyond_impersonation", "The proxy's own account may do more than impersonate."
+)
+ACCOUNT_IMPERSONATES_RESERVED = _cause(
+    4,
+    "account_impersonates_reserved",
+    "The proxy's own account may become identities that the proxy never asserts.",
+)
+ACCOUNT_IMPERSONATES_ANYBODY = _cause(
+    4, "account_impersonates_anybody", "The proxy's own account may become any user or group."
+)
+ACCOUNT_NOT_BOUND = _cause(
+    4, "account_not_bound", "The rights to impersonate are bound to another account, or to nobody."
+)
+ACCOUNT_BOUND_IN_NAMESPACE = _cause(
+    4,
+    "account_bound_in_namespace",
+    "The rights to impersonate are bound in a namespace, where they have no effect.",
+)
+ACCOUNT_ROLE_MISSING = _cause(
+    4, "account_role_missing", "The proxy's own account is bound to a role that does not exist."
+)
+IMPERSONATION_FORBIDDEN = _cause(
+    4, "impersonation_forbidden", "The proxy's own account may not impersonate whom it must."
+)
+SETTING_FORBIDDEN = _cause(
+    4, "setting_forbidden", "The proxy's own account lacks a right that a setting needs."
+)
+CAP_MISSING = _cause(
+    4,
+    "cap_missing",
+    "Constrained impersonation lacks its second half: what may be done as somebody else.",
+)
+CONSTRAINED_UNSUPPORTED = _cause(
+    4,
+    "constrained_unsupported",
+    "The rights are for constrained impersonation, which this API server does not have.",
+)
+IMPERSONATION_LOST = _cause(
+    4, "impersonation_lost", "The API server sees somebody else than it was told."
+)
+RIGHTS_UNKNOWN = _cause(
+    4, "rights_unknown", "The API server does not say what the proxy's own account may do."
+)
+ADMIN_KUBECONFIG = _cause(
+    0, "admin_kubeconfig", "`--admin-kubeconfig` is not there, or may not read what is needed."
+)
+TRUST_DIR_UNUSABLE = _cause(
+    4, "trust_dir_unusable", "What Headlamp mounts to trust this proxy by is not as it must be."
+)
+TRUST_DIR_STALE = _cause(
+    4, "trust_dir_stale", "`ca.crt` in `--trust-dir` is not the CA of the proxy that is running."
+)
+PROXY_UNREACHABLE = _cause(4, "proxy_unreachable", "Nothing of this proxy answers at `--listen`.")
+PROXY_NOT_OURS = _cause(4, "proxy_not_ours", "What answers at `--listen` is not this proxy.")
+PROXY_CERTIFICATE = _cause(
+    4, "proxy_certificate", "The certificate that Headlamp meets at `--listen` is not valid there."
+)
+PROXY_NOT_READY = _cause(4, "proxy_not_ready", "The running proxy says that it is not ready.")
+PROXY_NOT_SEEN = _cause(
+    4, "proxy_not_seen_from_here", "The running proxy cannot be looked at from here."
+)
+HEADLAMP_OWN_ACCOUNT = _cause(
+    4, "headlamp_own_account", "Headlamp has its own service account where the proxy's CA must be."
+)
+HEADLAMP_TRUST_MOUNT = _cause(
+    4, "headlamp_trust_mount", "Headlamp mounts something else than what the proxy writes for it."
+)
+TOKEN_SHARED = _cause(
+    4, "token_shared", "A container besides the proxy's gets at the token of the proxy's account."
+)
+POD_OTHER_ACCOUNT = _cause(
+    4, "pod_other_account", "The proxy's pod runs as another service account than was named."
+)
+POD_WITHOUT_PROXY = _cause(4, "pod_without_proxy", "Headlamp's pod has no proxy in it.")
+
+# --- 5: RBAC and the user ------------------------------------------------------------------------
+
+USER_NOT_IMPERSONATED = _cause(
+    5, "user_not_impersonated", "The account that asks may not ask as this user."
+)
+NOTHING_GRANTED = _cause(
+    5, "nothing_granted", "No binding gives the user anything beyond discovery."
+)
+GRANTED_ELSEWHERE = _cause(
+    5, "granted_elsewhere", "What the user is granted is in another namespace only."
+)
+BINDING_NEAR_NAME = _cause(
+    5, "binding_near_name", "A binding names somebody who is almost this user."
+)
+BINDING_WRONG_KIND = _cause(
+    5, "binding_wrong_kind", "A binding has the right name under the wrong kind of subject."
+)
+BINDING_OTHER_CLAIM = _cause(
+    5, "binding_other_claim", "A binding names the user by another claim than the configured one."
+)
+BINDING_DROPPED_GROUP = _cause(
+    5, "binding_dropped_group", "A binding names a group that `--groups-allow` drops."
+)
+ROLE_MISSING = _cause(5, "role_missing", "The user is bound to a role that does not exist.")
+ROLE_EMPTY = _cause(5, "role_empty", "The user is bound to a role that allows nothing.")
+RULES_UNKNOWN = _cause(5, "rules_unknown", "The API server cannot list what the user may do.")
 
 
 def causes_markdown() -> str:

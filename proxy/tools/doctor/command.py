@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -36,7 +37,8 @@ was seen and, where it fails, the one change that mends it.
     kubectl exec deploy/headlamp -c auth-proxy -- headlamp-auth-proxy doctor
     headlamp-auth-proxy doctor --headlamp-url=https://headlamp.example.com \\
         --oidc-issuer-url=https://idp.tail1234.ts.net --oidc-client-id=4f1c... \\
-        --kubeconfig=$HOME/.kube/config
+        --admin-kubeconfig=$HOME/.kube/config --service-account=headlamp/headlamp \\
+        --user=alice@example.com
 
 {usage(OWN)}
 Takes the flags, the environment and the --config of serve as well. What is not given is not
@@ -56,6 +58,8 @@ def main(arguments: Sequence[str]) -> int:
         if output_of(arguments) == "json":
             _print_json([], error.problems)
         return USAGE
+    # What the parts of serve would log is said by the verdicts.
+    logging.getLogger("proxy").addHandler(logging.NullHandler())
     display = Display(sys.stdout if request.output == "text" else None, sys.stderr)
     refused = request.settings.refused
     sys.stderr.write("".join(f"{problem}\n" for problem in refused))
@@ -86,7 +90,10 @@ async def _examined(request: Request, display: Display) -> list[Finding]:
         examination = Examination(settings.config, request.asked, session, _unheard, known)
         if request.asked.login:
             await login_first(examination, request.seconds, display.show)
-        trusts = [_as_refused(trust, settings.refused) or trust for trust in EVERY_TRUST]
+        trusts = [
+            _as_refused(trust, settings.refused, usable=settings.usable) or trust
+            for trust in EVERY_TRUST
+        ]
         return await walk(trusts, examination, display, request.seconds)
 
 
@@ -103,9 +110,13 @@ async def _nothing_examined(refused: Sequence[str], display: Display) -> list[Fi
         return await walk(trusts, examination, display, math.inf)
 
 
-def _as_refused(trust: Trust, refused: Sequence[str]) -> Trust | None:
+def _as_refused(trust: Trust, refused: Sequence[str], *, usable: bool = False) -> Trust | None:
     """Return a trust that has nothing to say but which of its settings are refused."""
-    mine = [problem for problem in refused if _trust_of(problem) == trust.id]
+    mine = [
+        problem
+        for problem in refused
+        if _trust_of(problem) == trust.id and not (usable and problem.startswith(_EXAMINED))
+    ]
 
     async def refusing(_: Examination) -> AsyncIterator[Verdict]:
         for problem in mine:
@@ -118,6 +129,8 @@ def _unheard(_: str) -> None:
     """Nobody listens before the walk has begun."""
 
 
+# Files that the examiner of their trust looks into itself, and says more of.
+_EXAMINED: Final = ("--kubeconfig ", "--upstream-ca-file ")
 _IDENTITY: Final = ("--groups-allow", "--allow-reserved", "--reserved", "--authenticated-group")
 _TOKENS: Final = ("--oidc", "--authentication-config", "--disallowed-issuer", "--token-passthrough")
 

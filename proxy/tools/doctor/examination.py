@@ -28,6 +28,8 @@ class Asked:
     user: str = ""
     groups: tuple[str, ...] = ()
     admin_kubeconfig: Path | None = None
+    service_account: str = ""  # NAMESPACE/NAME of the proxy's, where it cannot be asked
+    namespace: str = ""  # where the user is to work; empty for anywhere
     login: bool = False
     client_secret: str = field(default="", repr=False)
     login_callback: str = ""

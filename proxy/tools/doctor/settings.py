@@ -11,7 +11,7 @@ import re
 import ssl
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from proxy.tools.doctor.running import arguments_of_running
 MAX_INPUT: Final = 1 << 20  # bytes
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _ISSUER: Final = re.compile("--(oidc-issuer-url|authentication-config|config)(=|$)")
+_STAND_IN: Final = "--plaintext=true"  # a way to serve, where none is given
 # As proxy.config words them.
 _NOWHERE, _NO_CERTIFICATE = "not in a cluster", "no certificate to serve with"
 
@@ -40,6 +41,8 @@ OWN: Final = (
     Own("--user", "NAME", "whose rights to look at, without a token; prefix included"),
     Own("--group", "NAME", "a group of that user, prefix included (repeatable)"),
     Own("--admin-kubeconfig", "FILE", "a kubeconfig that may read bindings, to say which apply"),
+    Own("--service-account", "NAMESPACE/NAME", "the proxy's, to ask about with that kubeconfig"),
+    Own("--namespace", "NAME", "where the user is to work (default: default, and so anywhere)"),
     Own("--timeout", "DURATION", "for all of it, but for the person at --login (default: 60s)"),
     Own("--output", "json|text", "or -o (default: text)"),
 )
@@ -110,7 +113,7 @@ def _settings(given: Sequence[str], environ: Mapping[str, str]) -> _Settings:
     if environ.get("KUBERNETES_SERVICE_HOST") and not any(_ISSUER.match(word) for word in given):
         given = [*arguments_of_running(), *given]
     as_given = _load(given, environ)
-    with_a_way_to_serve = [*given, "--plaintext"]
+    with_a_way_to_serve = [*given, _STAND_IN]
     for settings in (as_given, _load(with_a_way_to_serve, environ)):
         if not settings.refused:
             return settings
@@ -150,6 +153,8 @@ def _load(
         )
     except ConfigError as error:
         return _Settings(Config(), tuple(error.problems))
+    if given[-1:] == [_STAND_IN]:  # how it is served is not known then
+        config = replace(config, plaintext=False)
     return _Settings(config)
 
 
@@ -181,6 +186,8 @@ def _asked(arguments: Arguments, problems: list[str]) -> Asked:
         user=user,
         groups=groups,
         admin_kubeconfig=Path(admin) if admin else None,
+        service_account=arguments.one("--service-account", ""),
+        namespace=arguments.one("--namespace", ""),
         login="--login" in arguments.own,
         login_callback=callback,
         client_secret=(secret or b"").decode("utf-8", "replace").strip(),

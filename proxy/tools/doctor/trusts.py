@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.tools.doctor import browser, client, issuer, through_headlamp, tokens
+from proxy.tools.doctor import (
+    api_server,
+    browser,
+    client,
+    issuer,
+    pods,
+    rbac,
+    serving,
+    through_headlamp,
+    tokens,
+)
 from proxy.tools.doctor.walk import Trust
 
 EVERY_TRUST: Final = (
     Trust(1, (browser.examine,)),
     Trust(2, (issuer.examine,)),
     Trust(3, (client.examine,)),
-    Trust(4, (through_headlamp.examine,)),
-    Trust(5, (tokens.identity,)),
+    Trust(4, (api_server.examine, serving.examine, through_headlamp.examine, pods.examine)),
+    Trust(5, (tokens.identity, rbac.examine)),
 )

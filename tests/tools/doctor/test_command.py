@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_used_fails_its_trust_and_no_other(
     stage.flags["--kubeconfig"] = str(stage.folder / "nowhere")
     with whole(stage):
         doctor.run()
-    assert doctor.trusts[4]["cause"] == "settings_refused"
+    assert doctor.trusts[4]["cause"] == "kubeconfig_unusable"
     assert "--kubeconfig" in doctor.trusts[4]["mend"]
     assert doctor.trusts[2]["status"] == "ok"
     assert (doctor.status, doctor.ok) == (1, False)
