@@ -51,6 +51,11 @@ def opened(browser: Chromium, stage: Stage, jwt: str | None, query: str = "") ->
     return browser
 
 
+def wait_until_allowed(stage: Stage, path: str, jwt: str) -> None:
+    """The API server hears of a binding a moment after it was made."""
+    stage.serve.wait_until(lambda: stage.serve.get(path, jwt)[0] == 200, "allowed")
+
+
 # --- What is read there ---------------------------------------------------------------------------
 
 
@@ -95,8 +100,7 @@ def test_the_binding_that_it_gives_a_bounced_user_lets_them_see(
     pasted = opened(browser, stage, newcomer).text("section[aria-labelledby=rights] pre")
     stage.cluster.apply(pasted)
     try:
-        status, _ = stage.serve.get("/api/v1/namespaces/default/pods", newcomer)
-        assert status == 200
+        wait_until_allowed(stage, "/api/v1/namespaces/default/pods", newcomer)
     finally:
         name = yaml.safe_load(pasted)["metadata"]["name"]
         stage.cluster.kubectl("delete", "clusterrolebinding", name)
@@ -114,7 +118,7 @@ def test_the_rule_that_it_names_for_a_refusal_is_the_one_that_was_missing(
     pasted = page.text("li details pre")
     stage.cluster.apply(pasted)
     try:
-        assert stage.serve.get(path, jwt)[0] == 200
+        wait_until_allowed(stage, path, jwt)
     finally:
         for document in yaml.safe_load_all(pasted):
             kind, name = document["kind"], document["metadata"]["name"]
