@@ -95,10 +95,11 @@ def test_every_state_has_its_heading_and_its_reason(
 def test_the_binding_that_it_gives_a_bounced_user_lets_them_see(
     stage: Stage, browser: Chromium
 ) -> None:
-    """Pasted as it stands; the page then says so itself."""
+    """With another role, as it says: ``view`` is empty where no controller fills it in."""
     newcomer = token(NEWCOMER)
     pasted = opened(browser, stage, newcomer).text("section[aria-labelledby=rights] pre")
-    stage.cluster.apply(pasted)
+    assert pasted.count('"view"') == 1
+    stage.cluster.apply(pasted.replace('"view"', '"with-whoami-alice"'))
     try:
         wait_until_allowed(stage, "/api/v1/namespaces/default/pods", newcomer)
     finally:
