@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test test-faults test-real test-deploy test-image transcript check format docs
-.PHONY: bench fuzz soak lock clean
+.PHONY: bench bench-record budget fuzz soak lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -26,6 +26,7 @@ test-faults: $(VENV)/developer ## Run the slow tests of faults, which make test 
 
 test-real: $(VENV)/developer ## Build the real programs once, and run the tests that use them
 	tests/build >/dev/null
+	tests/real/install-chromium
 	TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest -m "" tests/real
 
 test-deploy: $(VENV)/developer ## Test what is deployed: helm 3 and 4, Prometheus, a real API server
@@ -56,6 +57,14 @@ docs: $(VENV)/developer ## Write the documentation's tables from the code
 
 bench: $(VENV)/bench ## Measure beside nginx, Envoy and others (needs nginx and wrk)
 	$(BIN)/python -m bench $(BENCH)
+
+bench-record: $(VENV)/bench ## Measure everything, and write it into docs/performance.md
+	$(BIN)/python -m bench
+	cp bench/results/last.json docs/performance.json
+	$(BIN)/python -m docs.generate
+
+budget: $(VENV)/developer ## Does a request cost more than bench/budget.json? (BUDGET=renew)
+	$(BIN)/python -m bench.budget $(BUDGET)
 
 fuzz: $(VENV)/fuzzer ## Fuzz every parser, FUZZ_SECONDS in all (60)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ_SECONDS)

@@ -5,7 +5,8 @@
     make bench BENCH="small requests envoy nginx"   # these parts, of these proxies and of ours
 
 The figures go to ``bench/results/last.json``; ``make bench-record`` makes them those of
-``docs/performance.md``. Interrupted, it keeps what it has and leaves nothing running. Only ratios within one run mean anything, because machines differ.
+``docs/performance.md``. Interrupted, it keeps what it has and leaves nothing running. Only
+ratios within one run mean anything, because machines differ.
 
 Needs nginx and wrk (Debian: apt-get install nginx-light wrk); Envoy comes from PyPI.
 """

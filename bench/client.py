@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import uvloop
 
-PATIENCE: Final = 45.0  # seconds for any one measurement
+PATIENCE: Final = 90.0  # seconds for any one measurement
 AT_ONCE: Final = 32  # handshakes, or requests
 
 T = TypeVar("T")

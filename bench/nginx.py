@@ -34,10 +34,18 @@ http {{
 }}
 """
 _FILES = """
-    sendfile on; tcp_nopush on;
-    root {www}; location /upload {{ return 200 "taken"; }}
+    sendfile on; tcp_nopush on; root {www};
+    location /upload {{
+      client_body_buffer_size 2m; proxy_pass http://127.0.0.1:{count_port}/sink;
+    }}
 """
-_COUNT = "server {{ listen 127.0.0.1:{port}; location / {{ stub_status; }} }}"
+_COUNT = """
+  server {{
+    listen 127.0.0.1:{port}; client_max_body_size 0;
+    location / {{ stub_status; }}
+    location /sink {{ return 200 taken; }}
+  }}
+"""
 _POOL = """
   upstream upstream {{
     server 127.0.0.1:{port}; keepalive 8192; keepalive_requests 100000000; keepalive_timeout 1h;
@@ -61,7 +69,7 @@ def program() -> str | None:
 @contextmanager
 def files(folder: Path, port: int, count_port: int, certificate: Path, www: Path) -> Iterator[int]:
     """Serve ``www`` over TLS, and on ``count_port`` how many requests there were."""
-    server, http = _FILES.format(www=www), _COUNT.format(port=count_port)
+    server, http = _FILES.format(www=www, count_port=count_port), _COUNT.format(port=count_port)
     with _running(folder, "upstream", port, certificate, server, http) as worker:
         yield worker
 

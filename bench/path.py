@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
-import ctypes
 import gc
 import os
 import pstats
@@ -209,13 +208,12 @@ def _print_calls(path: Joined, request: bytes) -> float:
 
 
 def _instructions(whose: str) -> float:
-    """Count within one C function that nothing else calls; what starting costs is left out."""
+    """Count from the moment at which all has been started and warmed up."""
     times = 1000
     with tempfile.TemporaryDirectory() as folder:
         run = subprocess.run(
             [
                 *("valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"),
-                "--toggle-collect=PyRun_SimpleStringFlags",
                 *(sys.executable, "-m", "bench.path", "--run", whose, str(times)),
             ],
             capture_output=True,
@@ -227,10 +225,11 @@ def _instructions(whose: str) -> float:
 
 
 def _send_counted(path: Joined, request: bytes, times: int) -> float:
-    """Send where ``_instructions`` counts."""
-    sys.modules["__main__"].counted = partial(path.send, request, times)  # type: ignore[attr-defined]
-    ctypes.pythonapi.PyRun_SimpleStringFlags(b"counted()", None)
-    return 0
+    """Send where ``_instructions`` counts: what was counted until here is put to zero."""
+    path.writer.close()  # its thread would count too
+    subprocess.run(["callgrind_control", "--zero", str(os.getpid())], check=True)
+    path.send(request, times)
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ class Record:
     def add(self, part: str, case: str, subject: str, figures: Figures) -> None:
         self.samples.append((part, case, subject, figures))
 
+    def parts(self) -> list[str]:
+        return list(dict.fromkeys(part for part, _, _, _ in self.samples))
+
     def cases(self, part: str) -> list[str]:
         """Return a part's cases in the order in which they were measured."""
         return list(dict.fromkeys(case for p, case, _, _ in self.samples if p == part))

@@ -8,7 +8,7 @@ from bench.record import Record
 def table(record: Record) -> str:
     """Return everything that was measured: a block for each part, medians of its rounds."""
     lines = [", ".join(f"{name} {value}" for name, value in record.about.items())]
-    for part in dict.fromkeys(sample[0] for sample in record.samples):
+    for part in record.parts():
         lines += ["", part]
         for case in record.cases(part):
             figures = list(

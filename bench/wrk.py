@@ -65,8 +65,10 @@ def drive(
     """Return ``rate`` (requests/s), ``cpu`` (us a request) and latencies (us) of one run.
 
     ``big`` is the size of an answer of which few fit into a run: parts of it count as parts of a
-    request, over the whole run. Raises Failed where a request failed.
+    request. Then, and with uploads, counted is over the whole run, by wrk. Raises Failed where a
+    request failed.
     """
+    whole = bool(big or upload)
     script = stage.folder / "wrk.lua"
     script.write_text(
         _SCRIPT.format(
@@ -85,13 +87,13 @@ def drive(
     )
     try:
         first = last = _look(stage, subject)
-        if not big:
+        if not whole:
             time.sleep(SETTLING)
             first = _look(stage, subject)
             time.sleep(seconds - 2 * SETTLING)
             last = _look(stage, subject)
         output, _ = process.communicate(timeout=seconds + 20)
-        if big:
+        if whole:
             last = _look(stage, subject)
     except subprocess.TimeoutExpired:
         raise Failed(f"wrk did not end in {seconds + 20} s") from None
@@ -99,7 +101,9 @@ def drive(
         process.kill()
         process.wait()
     seen = _seen(output)
-    requests = seen["bytes"] / big if big else max(1, last.served - first.served)
+    requests: float = max(1, last.served - first.served)
+    if whole:
+        requests = seen["bytes"] / big if big else seen["requests"]
     return {
         "rate": requests / (last.at - first.at),
         "cpu": (last.cpu - first.cpu) / requests * 1e6,

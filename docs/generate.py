@@ -19,6 +19,7 @@ from typing import Final
 
 from docs.chart_values import values_markdown
 from docs.dashboard import dashboard_json
+from docs.performance import about_markdown, measured_markdown, pictures, targets_markdown
 from proxy.config.usage import flags_markdown
 from proxy.errors import every_error
 from proxy.observe.metrics_markdown import metrics_markdown
@@ -37,6 +38,7 @@ FILES: Final = (
     "docs/doctor.md",
     "docs/errors.md",
     "docs/metrics.md",
+    "docs/performance.md",
 )
 _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n)(?:.*?)(<!-- end -->)", re.DOTALL)
 _FRAGMENT: Final = re.compile(r"^(# sidecar: (\w+)\n)(?:.*?)^(# end)$", re.DOTALL | re.MULTILINE)
@@ -45,8 +47,10 @@ CHART: Final = ROOT / "deploy/helm/headlamp-auth-proxy/files"
 
 
 def errors_markdown() -> str:
-    rows = ["| label | status | reason | message |", "|---|---|---|---|"]
-    rows += [f"| `{e.label}` | {e.code} | {e.reason} | {e.message} |" for e in every_error()]
+    rows = ["| label | status | reason | message | what mends it |", "|---|---|---|---|---|"]
+    rows += [
+        f"| `{e.label}` | {e.code} | {e.reason} | {e.message} | {e.mend} |" for e in every_error()
+    ]
     return "\n".join(rows)
 
 
@@ -63,11 +67,14 @@ def rights_markdown() -> str:
 
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
+    "about_performance": about_markdown,
     "causes": causes_markdown,
     "errors": errors_markdown,
     "flags": flags_markdown,
+    "measured": measured_markdown,
     "metrics": metrics_markdown,
     "rights": rights_markdown,
+    "targets": targets_markdown,
     "values": values_markdown,
 }
 
@@ -89,6 +96,7 @@ def stale() -> dict[Path, str]:
     wanted = {ROOT / name: generated((ROOT / name).read_text()) for name in FILES}
     wanted |= {CHART / name: content() for name, content in CHART_FILES.items()}
     wanted[CHART / "dashboard.json"] = dashboard_json()
+    wanted |= {ROOT / "docs/images" / name: text for name, text in pictures().items()}
     return {
         path: text for path, text in wanted.items() if not path.exists() or path.read_text() != text
     }

@@ -14,7 +14,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 
 from proxy.authn.authenticator import Authenticator
-from proxy.authn.credential import extract
+from proxy.authn.credential import Credential, extract
 from proxy.denial import Bearer
 from proxy.errors import (
     ImpersonationNotAllowed,
@@ -30,6 +30,7 @@ from proxy.limits import MAX_TOKEN_BYTES
 from proxy.reviews.impersonators import Impersonators
 from proxy.reviews.requested import requested
 from proxy.reviews.tokens import TokenReviews
+from proxy.speaker import PassedThrough
 
 
 class ReviewGate:
@@ -69,12 +70,32 @@ class ReviewGate:
             return self._as_requested(head, admission)
         return admission
 
+    def recall(self, head: RequestHead, now: float) -> Admission | Awaitable[Admission]:
+        """As ``admit``, but the API server is asked nothing, whoever it is that comes.
+
+        Whom it knows by their token is known from their requests of the last seconds, and nobody
+        is anybody else but themselves.
+        """
+        try:
+            return self._gate.admit(head, now)
+        except (TokenMalformed, IssuerUnknown):
+            credential = self._credential(head)
+            if self._tokens is None or self._authenticator.names_trusted(credential.token):
+                raise
+            client = self._tokens.recall(credential.token)
+            if client is None:
+                raise
+            return _passed_through(client, credential)
+
+    def _credential(self, head: RequestHead) -> Credential:
+        websocket = head.websocket_protocols if head.upgrade == b"websocket" else None
+        return extract(head.authorization, websocket, self._max_token_bytes)
+
     def _pass_through(
         self, head: RequestHead, tokens: TokenReviews | None, refusal: ProxyError
     ) -> Awaitable[Admission]:
         """Have the API server say whose token it is, unless it claims a configured issuer."""
-        websocket = head.websocket_protocols if head.upgrade == b"websocket" else None
-        credential = extract(head.authorization, websocket, self._max_token_bytes)
+        credential = self._credential(head)
         if tokens is None or self._authenticator.names_trusted(credential.token):
             raise refusal
 
@@ -82,8 +103,7 @@ class ReviewGate:
             client = await tokens.identify(credential.token)
             if head.impersonates:
                 raise ImpersonationNotAllowed("of a client that is passed through")
-            bearer = Bearer(client.username, client.groups)
-            return Admission(client, bearer, credential.protocols)
+            return _passed_through(client, credential)
 
         return identify()
 
@@ -103,3 +123,7 @@ class ReviewGate:
             error.bearer = admission.bearer
             raise
         return replace(admission, identity=identity)
+
+
+def _passed_through(client: PassedThrough, credential: Credential) -> Admission:
+    return Admission(client, Bearer(client.username, client.groups), credential.protocols)

@@ -13,18 +13,28 @@ import json
 
 from proxy.errors import ProxyError
 
+# Headlamp reaches what is here below the path of the cluster, whose name only Headlamp knows.
+PAGE_HINT = " More: /.auth-proxy/whoami (in Headlamp: /clusters/NAME/.auth-proxy/whoami)."
 
-def status_body(error: ProxyError, audit_id: str) -> bytes:
-    """Return the JSON document for ``error``, newline at the end, as kube-apiserver writes it."""
-    details: dict[str, object] = {"causes": [{"reason": error.label, "message": error.message}]}
+
+def status_body(error: ProxyError, audit_id: str, *, has_page: bool = False) -> bytes:
+    """Return the JSON document for ``error``, newline at the end, as kube-apiserver writes it.
+
+    With ``has_page``, the message says where to read on, for errors about which there is more.
+    """
+    cause = {"reason": error.label, "message": error.message}
+    if error.field:
+        cause["field"] = error.field
+    details: dict[str, object] = {"causes": [cause]}
     if error.retry_after is not None:
         details["retryAfterSeconds"] = error.retry_after
+    hint = PAGE_HINT if has_page and error.has_story else ""
     status = {
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
-        "message": f"{error.message} (audit ID {audit_id})",
+        "message": f"{error.message}{hint} (audit ID {audit_id})",
         "reason": error.reason,
         "details": details,
         "code": error.code,

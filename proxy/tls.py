@@ -18,9 +18,7 @@ from cryptography import x509
 
 def server_context() -> ssl.SSLContext:
     """Return a context for the listener, still without a certificate."""
-    context = _common(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    return context
+    return _common(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
 
 def client_context(ca: bytes | None) -> ssl.SSLContext:
@@ -42,7 +40,8 @@ def client_context(ca: bytes | None) -> ssl.SSLContext:
 
 def _common(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_COMPRESSION
+    # No renegotiation: as Go, and so that what is written never has to wait for what is read.
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     return context
 

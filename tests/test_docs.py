@@ -63,6 +63,8 @@ def test_errors_are_told_apart_by_their_labels_and_say_something() -> None:
     for error in errors:
         assert re.fullmatch(r"[a-z_]+", error.label)
         assert error.message.endswith(".")
+        assert error.mend.endswith(".")
+        assert "|" not in error.message + error.mend
         assert error.code >= 400
         assert error.reason
 

@@ -15,6 +15,7 @@ MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / "proxy").rglob("*.py
 
 # Everything that decides. Clocks, loops, files, sockets and logs are for the shell around it.
 PURE = {
+    "proxy/account.py",
     "proxy/algorithms.py",
     "proxy/audit/event.py",
     "proxy/audit/policy.py",
@@ -25,6 +26,8 @@ PURE = {
     "proxy/headers.py",
     "proxy/impersonation.py",
     "proxy/limits.py",
+    "proxy/missing_rule.py",
+    "proxy/refusals.py",
     "proxy/requestinfo.py",
     "proxy/rights.py",
     "proxy/speaker.py",
@@ -78,6 +81,11 @@ PURE = {
     "proxy/tools/audit/events.py",
     "proxy/tools/audit/table.py",
     "proxy/tools/audit/terminal.py",
+    "proxy/whoami/asking.py",
+    "proxy/whoami/html.py",
+    "proxy/whoami/report.py",
+    "proxy/whoami/style.py",
+    "proxy/whoami/words.py",
     "proxy/tools/deploy/cel.py",
     "proxy/tools/deploy/findings.py",
     "proxy/tools/deploy/fragments.py",
@@ -137,6 +145,10 @@ FORBIDDEN = {
     "proxy/config": ("proxy.authn", "proxy.credentials", "proxy.http", "proxy.observe"),
     "proxy/gate.py": ("proxy.config", "proxy.credentials", "proxy.observe"),
     "proxy/review_gate.py": ("proxy.config", "proxy.credentials", "proxy.gate", "proxy.observe"),
+    "proxy/whoami": (
+        *("proxy.config", "proxy.credentials", "proxy.observe", "proxy.server", "proxy.cli"),
+        *("proxy.gate", "proxy.issuers", "proxy.review_gate", "proxy.tools"),
+    ),
     "proxy/plans.py": ("proxy.credentials", "proxy.http", "proxy.observe"),
     "proxy/issuers.py": ("proxy.credentials", "proxy.http", "proxy.observe"),
 }
@@ -147,8 +159,12 @@ TOP = {
     "proxy.issuers",
     "proxy.review_gate",
     "proxy.tools",
+    "proxy.whoami",
 }
-MAY_IMPORT_TOP = ("proxy/server/", "proxy/cli.py", "proxy/__main__.py", "proxy/tools/")
+MAY_IMPORT_TOP = (
+    *("proxy/server/", "proxy/cli.py", "proxy/__main__.py", "proxy/tools/"),
+    "proxy/whoami/",  # itself; of the others see above
+)
 
 
 def imports(module: Path) -> Iterator[str]:

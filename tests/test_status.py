@@ -6,7 +6,13 @@ import json
 
 import pytest
 
-from proxy.errors import KeysUnavailable, ProxyError, TokenExpired, every_error
+from proxy.errors import (
+    KeysUnavailable,
+    ProxyError,
+    TokenExpired,
+    UpstreamTimeout,
+    every_error,
+)
 from proxy.status import status_body
 
 
@@ -16,15 +22,29 @@ def test_it_is_what_kube_apiserver_would_write() -> None:
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
-        "message": "The token has expired. Sign in again. (audit ID the-id)",
+        "message": "The token has expired. Reload the page, or sign in again. (audit ID the-id)",
         "reason": "Unauthorized",
         "details": {
             "causes": [
-                {"reason": "token_expired", "message": "The token has expired. Sign in again."}
+                {
+                    "reason": "token_expired",
+                    "message": "The token has expired. Reload the page, or sign in again.",
+                    "field": "exp",
+                }
             ]
         },
         "code": 401,
     }
+
+
+def message(error: type[ProxyError], *, has_page: bool) -> str:
+    return str(json.loads(status_body(error(), "the-id", has_page=has_page))["message"])
+
+
+def test_where_there_is_a_page_that_says_more_the_message_names_it() -> None:
+    assert "/.auth-proxy/whoami" in message(TokenExpired, has_page=True)
+    assert "/.auth-proxy/whoami" not in message(TokenExpired, has_page=False)
+    assert "/.auth-proxy/whoami" not in message(UpstreamTimeout, has_page=True)
 
 
 def test_when_to_come_back_is_said_where_it_is_known() -> None:

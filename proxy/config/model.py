@@ -393,6 +393,14 @@ class Config:
         "Serve HTTP without TLS; only on loopback or a unix socket, because the tokens could be "
         "read on any other way.",
     )
+    whoami: bool = one(
+        SERVING,
+        "on|off",
+        "on",
+        values.on_or_off,
+        "Answer `/.auth-proxy/whoami` with a page that says who somebody is here, what RBAC grants "
+        "them, or why they are not let in. It needs no token. off: the path is like any other.",
+    )
 
     max_head_bytes: int = one(
         LIMITS,

@@ -80,6 +80,12 @@ def switch(value: str) -> bool:
     raise ValueError("is not a boolean; write true or false")
 
 
+def on_or_off(value: str) -> bool:
+    if value not in {"on", "off"}:
+        raise ValueError("is neither; write on or off")
+    return value == "on"
+
+
 def duration(value: str) -> float:
     """Seconds, from what Go's time.ParseDuration reads; never negative."""
     if value.startswith("-"):

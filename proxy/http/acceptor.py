@@ -16,7 +16,8 @@ import ssl
 from collections.abc import Sequence
 from typing import Final
 
-from proxy.http.listener import GOODBYE, ClientConnection, Listener
+from proxy.http.listener import ClientConnection, Listener
+from proxy.http.tls_transport import Buffers, accept
 
 BATCH: Final = 32  # connections to accept before others have their turn
 PAUSE: Final = 0.5  # seconds without accepting when the system has no descriptor left
@@ -34,6 +35,7 @@ class Acceptor:
         self._listener = listener
         self._sockets = sockets
         self._tls = tls
+        self._buffers = Buffers()
         self._loop = asyncio.get_running_loop()
         self._arriving: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
@@ -79,14 +81,12 @@ class Acceptor:
         sock.setblocking(False)
         in_time = True
         try:
-            await self._loop.connect_accepted_socket(
-                lambda: connection,
-                sock,
-                ssl=self._tls,
-                ssl_handshake_timeout=connection.limits.handshake_timeout if self._tls else None,
-                ssl_shutdown_timeout=GOODBYE if self._tls else None,
-            )
-        except ConnectionAbortedError:  # what the loop makes of its handshake timeout
+            if self._tls is None:
+                await self._loop.connect_accepted_socket(lambda: connection, sock)
+            else:
+                timeout = connection.limits.handshake_timeout
+                await accept(connection, sock, self._tls, self._buffers, timeout=timeout)
+        except TimeoutError:
             in_time = False
         except OSError as error:
             _log.debug("a connection was not made: %s", error)

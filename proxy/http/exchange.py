@@ -49,7 +49,7 @@ from proxy.http.head import (
     write_response,
     write_start,
 )
-from proxy.http.service import Admission, Service, Session
+from proxy.http.service import Admission, Page, Service, Session
 from proxy.http.tunnel import Tunnel
 from proxy.impersonation import verify_lines
 from proxy.limits import Tally
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from proxy.http.upstream import UpstreamConnection
 
 ANSWER_TIMEOUT: Final = 75.0  # seconds from the last byte sent to the response head
-_SNIFFED_BYTES: Final = 4096  # of a 403's body, to see whether it is about our own account
+_SNIFFED_BYTES: Final = 4096  # of a 403's body, to see what is missing, and to whom
 # k8s.io/apiserver, endpoints/handlers/responsewriters/errors.go, forbiddenMessage; both the
 # classic verb and the constrained ones of KEP-5284 ("cannot impersonate-on:..."), in JSON, YAML
 # (which may fold the line) and protobuf.
@@ -94,6 +94,7 @@ class Exchange:
         self.status = 0
         self.error: ProxyError | None = None
         self.truncated = self.client_left = self.impersonation_forbidden = False
+        self.sniffed: bytes | None = None  # the beginning of a 403's body
         self.bytes_received = self.bytes_sent = 0
         self.began_at = time.perf_counter()
         self.sent_at = self.answered_at = self.ended_at = 0.0
@@ -111,7 +112,6 @@ class Exchange:
         self._chunking = False  # the answer is chunked towards the client
         self._until_close = False  # the answer's end is the end of the upstream connection
         self._close = False  # the client's connection ends with this exchange
-        self._sniffed: bytes | None = None
         self._task: asyncio.Task[None] | None = None
         service.observer.begun(self)
 
@@ -123,6 +123,10 @@ class Exchange:
 
     def start(self) -> None:
         """Go on as far as is possible now; called once, and again for a second attempt."""
+        page = self._service.page
+        if page is not None and page.is_at(self.head.target):
+            self._task = self.client.loop.create_task(self._show(page), name="page")
+            return
         try:
             waiting_for = self._proceed()
         except ProxyError as error:
@@ -148,6 +152,29 @@ class Exchange:
         except Exception as error:  # noqa: BLE001 - nobody else awaits this task
             _log.exception("[unexpected] a request could not be handled")
             self._refuse_late(Internal(repr(error)))
+
+    async def _show(self, page: Page) -> None:
+        """Answer with a page of our own; nothing is forwarded, and nobody is counted in."""
+        try:
+            document = await page.show(self.head, time.time())
+        except ProxyError as error:
+            self._refuse_late(error)
+        except Exception as error:  # noqa: BLE001 - nobody else awaits this task
+            _log.exception("[unexpected] a page could not be made")
+            self._refuse_late(Internal(repr(error)))
+        else:
+            self.status = HTTPStatus.OK.value
+            self._close = self._is_last
+            self._send_client(
+                answer.document(
+                    document,
+                    audit_id=self.audit_id,
+                    method=self.method,
+                    close=self._close,
+                    now=time.time(),
+                )
+            )
+            self._end()
 
     def _refuse_late(self, error: ProxyError) -> None:
         if not self.ended_at:
@@ -338,7 +365,7 @@ class Exchange:
         self.status = head.status
         self.answered_at = time.perf_counter()
         if head.status == 403:
-            self._sniffed = b""
+            self.sniffed = b""
         self._service.observer.answered(self)
         self._answer(write_response(head, self._framing(head)), parts, done)
 
@@ -412,8 +439,8 @@ class Exchange:
         return lines + b"Connection: close\r\n" if self._close else lines
 
     def _answer(self, head: bytes, parts: list[bytes], done: bool) -> None:
-        if self._sniffed is not None and parts:
-            self._sniffed = (self._sniffed + b"".join(parts))[:_SNIFFED_BYTES]
+        if self.sniffed is not None and parts:
+            self.sniffed = (self.sniffed + b"".join(parts))[:_SNIFFED_BYTES]
         if self._chunking:
             self._send_client(head + encode_chunk(parts) + (LAST_CHUNK if done else b""))
         elif head or len(parts) > 1:
@@ -430,8 +457,8 @@ class Exchange:
                 self._pool.give_back(upstream)
             else:
                 upstream.abandon()
-        if self._sniffed is not None:
-            self.impersonation_forbidden = bool(_CANNOT_IMPERSONATE.search(self._sniffed))
+        if self.sniffed is not None:
+            self.impersonation_forbidden = bool(_CANNOT_IMPERSONATE.search(self.sniffed))
         self._end()
 
     # the end
@@ -453,6 +480,7 @@ class Exchange:
                     method=self.method,
                     close=self._close,
                     now=time.time(),
+                    has_page=self._service.page is not None,
                 )
             )
         self._end()

@@ -7,8 +7,9 @@ by what the kernel had already handed over.
 
 A connection has one timer; what its expiry means depends on what the connection is waiting for.
 
-A TLS connection holds some 300 KiB, so here and in the other modules of this package nothing that
-has ended may be part of a reference cycle: the collector comes much too seldom for that.
+A TLS connection holds some 20 KiB and whatever it has under way, so here and in the other modules
+of this package nothing that has ended may be part of a reference cycle: the collector comes much
+too seldom for that.
 """
 
 from __future__ import annotations

@@ -16,9 +16,10 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from proxy.errors import UpstreamCertificate, UpstreamUnreachable
+from proxy.http.tls_transport import Buffers, connect
 from proxy.http.upstream import UpstreamConnection
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds for the name, TCP and TLS together
@@ -28,6 +29,21 @@ KEEP_ALIVE: Final = 30  # seconds between TCP keep-alive probes
 PROBES: Final = 3  # that may stay unanswered
 UNACKNOWLEDGED: Final = 30  # seconds that the API server's kernel may leave something so
 WRITE_BUFFER: Final = 256 * 1024  # bytes that may wait for a peer before the other side pauses
+
+
+class Connect(Protocol):
+    """How a connection is made: see ``tls_transport.connect``."""
+
+    async def __call__(
+        self,
+        factory: Callable[[], UpstreamConnection],
+        host: str,
+        port: int,
+        context: ssl.SSLContext,
+        buffers: Buffers,
+        *,
+        server_name: str,
+    ) -> tuple[asyncio.Transport, UpstreamConnection]: ...
 
 
 def keep_alive(transport: asyncio.BaseTransport) -> None:
@@ -43,25 +59,22 @@ def keep_alive(transport: asyncio.BaseTransport) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
 
 
-def keep_last_words(transport: asyncio.BaseTransport) -> None:
-    """Have TLS read no further than its user while that has paused reading.
-
-    Else uvloop's reads on, up to 256 KiB, and when the peer's end comes behind that, it drops what
-    nobody has taken (its ``SSLProtocol.eof_received``). For the API server alone: it ends a tunnel
-    when it has said all, whereas a client that ends one has given up.
-    """
-    if set_limits := getattr(transport, "set_read_buffer_limits", None):
-        set_limits(high=1)
-
-
 class Pool:
-    """Connections to one API server. ``tls`` returns the context for new connections."""
+    """Connections to one API server, made by ``connect`` with the context that ``tls`` returns."""
 
     def __init__(
-        self, host: str, port: int, *, server_name: str, tls: Callable[[], ssl.SSLContext]
+        self,
+        host: str,
+        port: int,
+        *,
+        server_name: str,
+        tls: Callable[[], ssl.SSLContext],
+        connect: Connect = connect,
     ) -> None:
         self._host, self._port, self._server_name = host, port, server_name
         self._tls = tls
+        self._connect = connect
+        self._buffers = Buffers()
         self._loop = asyncio.get_running_loop()
         self._context: ssl.SSLContext | None = None  # that the idle connections were made with
         self._idle: list[UpstreamConnection] = []  # the one last used at the end
@@ -95,12 +108,13 @@ class Pool:
         where = f"{self._host}:{self._port}"
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                transport, connection = await self._loop.create_connection(
+                transport, connection = await self._connect(
                     lambda: UpstreamConnection(self._forget),
                     self._host,
                     self._port,
-                    ssl=context,
-                    server_hostname=self._server_name,
+                    context,
+                    self._buffers,
+                    server_name=self._server_name,
                 )
         except ssl.SSLCertVerificationError as error:
             raise UpstreamCertificate(f"{where}: {error.verify_message}") from error
@@ -112,7 +126,6 @@ class Pool:
             raise UpstreamUnreachable(f"{where}: closed as soon as it was open")
         self.reachable = True
         keep_alive(transport)
-        keep_last_words(transport)
         connection.give_up_after(UNACKNOWLEDGED)
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
         connection.opened_at = self._loop.time()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.denial import Bearer
 from proxy.errors import ProxyError
 from proxy.headers import RequestHeaders
+from proxy.http.answer import Document
 from proxy.http.head import RequestHead, ResponseHead
 from proxy.impersonation import Impersonation
 from proxy.limits import DEFAULTS, Limit, Limits, Tally
@@ -55,6 +56,16 @@ class Denial(Protocol):
 
     def check(self, bearer: Bearer) -> None:
         """Raise ``Denied`` for somebody who is kept out now."""
+
+
+class Page(Protocol):
+    """A page of our own, before all that decides who is asking; it is never forwarded."""
+
+    def is_at(self, target: bytes) -> bool: ...
+
+    async def show(self, head: RequestHead, now: float) -> Document:
+        """Return the page for this request; ``now`` in unix seconds. May raise a ProxyError."""
+        ...
 
 
 class Credential(Protocol):
@@ -151,3 +162,4 @@ class Service:
     denial: Denial | None = None
     bare_pool: Pool | None = None
     sessions: Sessions | None = None
+    page: Page | None = None

@@ -16,6 +16,7 @@ from typing import Final
 
 from proxy.errors import ProxyError
 from proxy.forwarded import Networks, chain
+from proxy.missing_rule import MissingRule
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.logs import Timestamps, encode
 from proxy.observe.redaction import redact
@@ -49,8 +50,8 @@ class Entry:
 
     ``code`` is the status that the client was sent, 0 for none; ``outcome`` says in a word what
     the status does not. ``identity`` is None if it did not come to one. ``error`` is set where the
-    proxy itself refused or cut the request. ``session`` is what is known of an exec, attach or
-    port-forward, as fields of their own.
+    proxy itself refused or cut the request, ``missing`` where RBAC refused it for want of a rule.
+    ``session`` is what is known of an exec, attach or port-forward, as fields of their own.
     """
 
     audit_id: str
@@ -70,6 +71,7 @@ class Entry:
     error: ProxyError | None = None
     forwarded_for: Sequence[bytes] = ()  # as it came
     session: Mapping[str, object] = field(default_factory=dict)
+    missing: MissingRule | None = None
 
 
 class AccessLog:
@@ -171,4 +173,6 @@ def _why(entry: Entry) -> str:
         fields["reason"] = entry.error.label
         if entry.error.detail:
             fields["detail"] = entry.error.detail[:MAX_DETAIL]
+    if entry.missing is not None:
+        fields["missing"] = entry.missing.as_fields()
     return _members(fields)

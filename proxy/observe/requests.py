@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import logging
+import time
 from http import HTTPStatus
 
 from proxy.errors import Denied, ProxyError, RecordingFailed
 from proxy.http.exchange import Exchange
 from proxy.limits import Limit
+from proxy.missing_rule import MissingRule, missing_rule
 from proxy.observe.access_log import AccessLog, Entry, Identity
 from proxy.observe.metrics import Metrics
+from proxy.refusals import Refusals
 from proxy.speaker import PassedThrough
 
 _log = logging.getLogger(__name__)
 
 
 class RequestObserver:
-    """Counts and logs exchanges; satisfies ``http.service.Observer``."""
+    """Counts and logs exchanges; satisfies ``http.service.Observer``.
 
-    def __init__(self, metrics: Metrics, access_log: AccessLog) -> None:
+    With ``refusals``, what RBAC refuses is remembered there for whom it is refused.
+    """
+
+    def __init__(
+        self, metrics: Metrics, access_log: AccessLog, refusals: Refusals | None = None
+    ) -> None:
         self._metrics = metrics
         self._access_log = access_log
+        self._refusals = refusals
 
     def begun(self, exchange: Exchange) -> None:
         self._metrics.request_begun(exchange.kind)
@@ -48,7 +57,19 @@ class RequestObserver:
             metrics.refused(exchange.error)
         if exchange.impersonation_forbidden:
             metrics.impersonation_forbidden.inc()
-        self._access_log.write(_entry(exchange))
+        missing = None
+        if exchange.sniffed and not exchange.impersonation_forbidden:
+            missing = missing_rule(exchange.info, exchange.sniffed)
+            if missing is not None:
+                self._remember(exchange, missing)
+        self._access_log.write(_entry(exchange, missing))
+
+    def _remember(self, exchange: Exchange, missing: MissingRule) -> None:
+        """Keep it for the one who asked; what was refused to another in their place is not."""
+        admission = exchange.admission
+        if self._refusals is None or admission is None or admission.identity.original:
+            return
+        self._refusals.add(admission.bearer, missing, time.monotonic())
 
     def _cut_short(self, error: ProxyError | None) -> None:
         """Count an answer or stream that was ended before its time, and by whom."""
@@ -91,7 +112,7 @@ def outcome_of(exchange: Exchange) -> str:
     return "upstream_ended" if exchange.status == HTTPStatus.SWITCHING_PROTOCOLS else ""
 
 
-def _entry(exchange: Exchange) -> Entry:
+def _entry(exchange: Exchange, missing: MissingRule | None) -> Entry:
     head = exchange.head
     identity = exchange.admission.identity if exchange.admission else None
     sent, answered = exchange.sent_at, exchange.answered_at
@@ -120,4 +141,5 @@ def _entry(exchange: Exchange) -> Entry:
         error=exchange.error,
         forwarded_for=head.forwarded_for,
         session=exchange.session.fields() if exchange.session else {},
+        missing=missing,
     )

@@ -97,6 +97,13 @@ class Reviewer:
         review = documents.self_subject_rules_review(namespace)
         return await self._put(review, documents.rules, impersonating)
 
+    async def rules_of(
+        self, namespace: str, impersonating: Sequence[Header] = (), credential: Header | None = None
+    ) -> Rules | Unknown:
+        """Ask the same for whom we impersonate, or for whoever has ``credential``, in our place."""
+        review = documents.self_subject_rules_review(namespace)
+        return await self._put(review, documents.rules, impersonating, credential)
+
     async def may(self, user: UserInfo, question: Question) -> Access | Unknown:
         """Ask whether ``user`` may; ``user`` must be all that the API server would see of them."""
         return await self._put(documents.subject_access_review(user, question), documents.access)
@@ -108,23 +115,31 @@ class Reviewer:
         return False
 
     async def _put(
-        self, review: Review, status_of: Callable[[Any], T], headers: Sequence[Header] = ()
+        self,
+        review: Review,
+        status_of: Callable[[Any], T],
+        headers: Sequence[Header] = (),
+        credential: Header | None = None,
     ) -> T | Unknown:
         began = time.perf_counter()
-        answer = await self._answer(review, status_of, headers)
+        answer = await self._answer(review, status_of, headers, credential)
         outcome: Outcome = "unknown" if isinstance(answer, Unknown) else "answered"
         self._on_review(review.kind, outcome, time.perf_counter() - began)
         self._report(review.kind, answer.why if isinstance(answer, Unknown) else "")
         return answer
 
     async def _answer(
-        self, review: Review, status_of: Callable[[Any], T], headers: Sequence[Header]
+        self,
+        review: Review,
+        status_of: Callable[[Any], T],
+        headers: Sequence[Header],
+        credential: Header | None,
     ) -> T | Unknown:
         try:
-            status, body = await self._post(review, headers)
-            if status == 401:
+            status, body = await self._post(review, headers, credential)
+            if status == 401 and credential is None:
                 self._credential.reread()
-                status, body = await self._post(review, headers)
+                status, body = await self._post(review, headers, credential)
         except CredentialUnavailable as error:
             return Unknown(f"{review.kind}: {error.detail}")
         except TimeoutError:
@@ -135,14 +150,20 @@ class Reviewer:
             return Unknown(f"{review.kind}: the answer is larger than {MAX_ANSWER_BYTES} bytes")
         return documents.read(status, body, review, status_of)
 
-    async def _post(self, review: Review, headers: Sequence[Header]) -> tuple[int, bytes | None]:
+    async def _post(
+        self, review: Review, headers: Sequence[Header], credential: Header | None
+    ) -> tuple[int, bytes | None]:
+        if credential is None:
+            sent, tls = [*await self._authorization(), *headers], self._credential.ssl_context()
+        else:  # nothing of ours may go along, a client certificate no more than a token
+            sent, tls = [credential], self._credential.bare_ssl_context()
         async with (
             asyncio.timeout(TIMEOUT),
             self._session.post(
                 self._url + review.path,
                 data=review.document(),
-                headers=[*await self._authorization(), *headers],
-                ssl=self._credential.ssl_context(),
+                headers=sent,
+                ssl=tls,
                 server_hostname=self._server_name,
                 allow_redirects=False,
             ) as response,

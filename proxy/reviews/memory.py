@@ -24,14 +24,20 @@ T = TypeVar("T")
 
 
 class Memory(Generic[T]):
-    """Answers by key; ``keep_for`` says for how many seconds (of ``timer``) one may be believed."""
+    """Answers by key; ``keep_for`` says for how many seconds (of ``timer``) one may be believed.
+
+    At most ``max_entries`` are kept.
+    """
 
     def __init__(
-        self, keep_for: Callable[[T], float], timer: Callable[[], float] = time.monotonic
+        self,
+        keep_for: Callable[[T], float],
+        timer: Callable[[], float] = time.monotonic,
+        max_entries: int = MAX_ENTRIES,
     ) -> None:
         self._secret = secrets.token_bytes(32)
         self._known: TLRUCache[bytes, T] = TLRUCache(
-            MAX_ENTRIES,
+            max_entries,
             ttu=lambda _key, answer, now: now + keep_for(answer),
             timer=timer,
         )
@@ -44,6 +50,10 @@ class Memory(Generic[T]):
         """Return the name of a question that is made of these parts, and of no others."""
         whole = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
         return hmac.digest(self._secret, whole, "sha256")
+
+    def recall(self, key: bytes) -> T | None:
+        """Return the answer that is known; ask nobody."""
+        return self._known.get(key)
 
     async def ask(
         self, key: bytes, question: Callable[[], Coroutine[Any, Any, T | Unknown]]

@@ -31,6 +31,7 @@ from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.observe.requests import RequestObserver
 from proxy.plans import policy_of
+from proxy.refusals import Refusals
 from proxy.reviews.client import Reviewer
 from proxy.reviews.self_check import WithheldCredential
 from proxy.server.auditing import auditing
@@ -47,6 +48,7 @@ from proxy.server.building import (
     tracing_of,
     upstream_of,
 )
+from proxy.server.page import page_of
 from proxy.server.running import (
     Stop,
     admin,
@@ -127,16 +129,17 @@ async def _run(config: Config, writer: LogWriter) -> int:
             config.max_token_bytes,
             may_impersonate=config.allow_impersonation,
         )
-        observers: list[Observer] = [
-            RequestObserver(metrics, AccessLog(writer, config.forwarded_from))
-        ]
+        gates = gates_of(config, gate, issuers.authenticator, policy, for_clients)
+        withheld, refusals = WithheldCredential(credential, check), Refusals()
+        access_log = AccessLog(writer, config.forwarded_from)
+        observers: list[Observer] = [RequestObserver(metrics, access_log, refusals)]
         if (tracing := tracing_of(config)) is not None:
             observers.append(tracing)
             stack.push_async_callback(send_spans, tracing)
         observers += await stack.enter_async_context(auditing(config, metrics))
         service = Service(
-            gate=gates_of(config, gate, issuers.authenticator, policy, for_clients),
-            credential=WithheldCredential(credential, check),
+            gate=gates,
+            credential=withheld,
             pool=pool,
             authority=upstream.authority,
             headers=RequestHeaders(config.pass_header),
@@ -147,6 +150,16 @@ async def _run(config: Config, writer: LogWriter) -> int:
             denial=denial,
             bare_pool=bare_pool if config.token_passthrough else None,
             sessions=Sessions(recorder, required=config.record_sessions_failure == "closed"),
+            page=page_of(
+                config,
+                gates,
+                issuers.authenticator,
+                policy,
+                withheld,
+                denial,
+                for_clients,
+                refusals,
+            ),
         )
         listener = Listener(service)
         if denial is not None:

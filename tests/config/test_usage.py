@@ -41,7 +41,7 @@ def test_the_help_is_grouped_and_fits_a_terminal() -> None:
     groups = [line for line in lines if line and not line.startswith(" ")]
     assert groups == [
         *("Tokens:", "Identity:", "API server:", "Serving:", "Limits:", "Audit:"),
-        "Administration:",
+        *("Sessions:", "Administration:"),
     ]
     assert max(map(len, lines)) <= 88
 

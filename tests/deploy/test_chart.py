@@ -205,6 +205,17 @@ def test_the_standalone_proxy_takes_the_flags_that_it_is_given(helm: Helm, tmp_p
     assert config.listen.port == container["ports"][0]["containerPort"]
 
 
+@pytest.mark.parametrize(("extra", "on"), [("[]", False), ('["--whoami=on"]', True)])
+def test_the_page_that_needs_no_token_is_off_where_others_than_users_come(
+    helm: Helm, extra: str, *, on: bool
+) -> None:
+    documents = helm.template(CHART, ISSUER, ALICE, STANDALONE, f"--set-json=extraFlags={extra}")
+    (container,) = _containers(documents)
+    pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+    config = load(container["args"][1:], pod, lambda path: Path(path).read_bytes(), elsewhere=True)
+    assert config.whoami is on
+
+
 def test_a_pod_that_ends_disturbs_no_one_replica(helm: Helm) -> None:
     one = helm.template(CHART, ISSUER, ALICE, STANDALONE, "--set=standalone.replicas=1")
     two = helm.template(CHART, ISSUER, ALICE, STANDALONE)

@@ -22,7 +22,7 @@ from tests.test_identity_mixing import mint, serve_before
 from tests.witness import Ledger, Witness
 
 WATCHES = 2000
-A_WATCH = 200  # KiB that one may take: two TLS connections and what belongs to them
+A_WATCH = 60  # KiB that one may take: two TLS connections and what belongs to them
 
 pytestmark = [
     pytest.mark.slow,

@@ -65,9 +65,7 @@ class Loop(asyncio.SelectorEventLoop):
         self._now += seconds
         self.settle()
 
-    async def create_connection(  # type: ignore[override]
-        self, factory: Any, *_: Any, **__: Any
-    ) -> Any:
+    async def dial(self, factory: Any, *_: Any, **__: Any) -> Any:
         dial = Dial(self)
         self.dials.append(dial)
         if self.on_dial is not None:
@@ -223,7 +221,9 @@ class World:
 
     def _build(self) -> None:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.pool = Pool("upstream", 443, server_name="upstream", tls=lambda: tls)
+        self.pool = Pool(
+            "upstream", 443, server_name="upstream", tls=lambda: tls, connect=self.loop.dial
+        )
         gate, headers = naming_gate(self.users), self._headers
         self.listener = Listener(
             Service(gate, self.credential, self.pool, AUTHORITY, headers, self.seen)

@@ -88,6 +88,7 @@ def test_no_target_is_taken_that_llhttp_would_not_take(place: bytes) -> None:
         head(b"Impersonate-User: root"),
         head(b"Authorization: Bearer bob"),
         head(b"A: " + b"b" * LONGEST),
+        head(b"traceparent: 00-1-2-01"),
         PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"),
         PLAIN.replace(b"Authorization: Bearer alice\r\n", b""),
         PLAIN.replace(b"Bearer alice", b""),

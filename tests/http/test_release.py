@@ -1,7 +1,8 @@
 """What belonged to a connection is freed when it ends, and not when the collector comes round.
 
-A TLS connection holds some 300 KiB. The collector comes when enough objects were made, and a
-connection is few objects, so that a reference cycle through one would keep hundreds of megabytes.
+A TLS connection holds some 20 KiB and whatever is under way. The collector comes when enough
+objects were made, and a connection is few objects, so that a reference cycle through one would
+keep tens of megabytes.
 """
 
 from __future__ import annotations

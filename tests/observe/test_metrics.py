@@ -44,6 +44,7 @@ CLOSED_SETS = {
     },
     "connections_limited_total": {"total", "address", "handshake", "idle", "stalled"},
     "authentication_config_reloads_total": {"success", "failure"},
+    "recordings_total": {"whole", "truncated", "failed"},
 }
 WITHOUT_LABELS = {
     *("proxy_overhead_seconds", "upstream_request_duration_seconds", "upstream_retries_total"),

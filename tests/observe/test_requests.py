@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.errors import ProxyError, every_error
+from proxy.http.service import Admission
 from proxy.observe.access_log import AccessLog
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
@@ -32,10 +34,12 @@ class Seen:
         return found
 
     def line(self) -> dict[str, object]:
+        (line,) = self.lines()
+        return line
+
+    def lines(self) -> list[dict[str, object]]:
         self._writer.close()
-        (line,) = self._log.read_text().splitlines()
-        found: dict[str, object] = json.loads(line)
-        return found
+        return [json.loads(line) for line in self._log.read_text().splitlines()]
 
 
 @pytest.fixture
@@ -47,6 +51,24 @@ async def seen(tls: Tls, tmp_path: Path) -> AsyncIterator[Seen]:
     async with Upstream.run(tls.server) as upstream, run_proxy(tls, upstream) as proxy:
         proxy.listener.service = replace(proxy.listener.service, observer=observer)
         yield Seen(proxy, metrics, writer, path)
+
+
+async def test_every_refusal_has_one_name_in_the_answer_the_log_and_the_metrics(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in every_error():
+
+        def refuse(*_: object, error: type[ProxyError] = error) -> Admission:
+            raise error
+
+        monkeypatch.setattr(seen.proxy.gate, "admit", refuse)
+        client = await seen.proxy.client()
+        answer = await client.send(GET).answer()
+        assert answer.status == error.code
+        (cause,) = json.loads(answer.body)["details"]["causes"]
+        assert cause["reason"] == error.label
+        assert seen.value("refused_requests_total", reason=error.label) == 1
+    assert [line["reason"] for line in seen.lines()] == [e.label for e in every_error()]
 
 
 async def test_an_answer_that_passes(seen: Seen) -> None:
@@ -164,3 +186,23 @@ async def test_a_stream_that_is_ended_by_the_deny_list_is_no_fault_of_the_api_se
 async def test_a_connection_that_a_limit_ended_is_counted(seen: Seen) -> None:
     seen.proxy.listener.service.observer.limited("idle")
     assert seen.value("connections_limited_total", limit="idle") == 1
+
+
+async def forbidden(seen: Seen, message: str) -> dict[str, object]:
+    body = json.dumps({"kind": "Status", "message": message, "code": 403}).encode()
+    client, api = await seen.proxy.asked(GET)
+    head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n" % len(body)
+    api.send(head + body)
+    assert (await client.answer()).body == body
+    return seen.line()
+
+
+async def test_what_rbac_refuses_is_logged_with_the_rule_that_is_missing(seen: Seen) -> None:
+    words = 'pods is forbidden: User "alice" cannot list resource "pods" in API group ""'
+    found = (await forbidden(seen, words))["missing"]
+    assert isinstance(found, dict)
+    assert (found["verb"], found["resource"]) == ("list", "pods")
+
+
+async def test_what_a_quota_refuses_lacks_no_rule(seen: Seen) -> None:
+    assert "missing" not in await forbidden(seen, "pods is forbidden: exceeded quota")

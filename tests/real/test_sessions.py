@@ -168,6 +168,8 @@ def test_the_ports_of_a_port_forward(streams: Streams, transport: str) -> None:
 def where_all_are_recorded(streams: Streams, folder: Path) -> Iterator[Streams]:
     """The same cluster and people behind a proxy of its own, which lets nothing go unrecorded."""
     cluster, issuer = streams.cluster, streams.issuer
+    policy = folder / "policy.yaml"
+    policy.write_text("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}")
     with Serve(
         folder,
         f"--oidc-issuer-url={issuer.url}",
@@ -178,6 +180,8 @@ def where_all_are_recorded(streams: Streams, folder: Path) -> Iterator[Streams]:
         f"--upstream-token-file={streams.serve.folder / 'token'}",
         f"--record-sessions={folder / 'recordings'}",
         "--record-sessions-failure=closed",
+        f"--audit-policy-file={policy}",
+        f"--audit-log-path={folder / 'audit.log'}",
     ) as serve:
         serve.wait_ready()
         yield Streams(cluster, streams.node, issuer, serve, streams.namespace)
@@ -199,6 +203,26 @@ def test_where_all_must_be_recorded_kubectl_is_told_what_cannot_be(
         gone = closed.kubectl(ALICE, "exec", "web", "--", "true", check=False)
         assert gone.returncode == 1
         assert "the recording cannot be written now" in gone.stderr
+
+
+def test_the_audit_event_says_how_it_ended_and_what_was_refused(
+    streams: Streams, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with where_all_are_recorded(streams, tmp_path) as closed:
+        closed.kubectl(ALICE, "exec", "web", "--", "sh", "-c", "exit 3", check=False)
+        closed.kubectl(ALICE, "exec", "web", "--", "true", transport="spdy", check=False)
+        entry = closed.serve.requests()
+
+    main(["audit", str(tmp_path / "audit.log"), "--resource=pods/exec", "--user", ALICE])
+    events = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    ran, refused = (event["annotations"] for event in events)
+    prefix = "headlamp-auth-proxy.dev/session-"
+    assert ran[f"{prefix}exit-status"] == "3"
+    assert json.loads(ran[f"{prefix}command"]) == ["sh", "-c", "exit 3"]
+    assert ran[f"{prefix}recording"] in {line.get("recording") for line in entry}
+    assert refused["headlamp-auth-proxy.dev/reason"] == "session_not_recordable"
+    main(["audit", str(tmp_path / "audit.log"), "--denied", "-o", "table"])
+    assert "denied by proxy (session_not_recordable)" in capsys.readouterr().out
 
 
 def test_a_session_ends_with_the_last_byte_that_can_be_recorded(

@@ -7,7 +7,6 @@ from collections.abc import Awaitable
 
 import pytest
 
-from proxy.reviews import memory
 from proxy.reviews.documents import Unknown
 from proxy.reviews.memory import Memory
 
@@ -81,9 +80,8 @@ async def test_an_answer_dies(answer: str, seconds: float) -> None:
     assert asked.times == 2
 
 
-async def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MAX_ENTRIES", 3)
-    held: Memory[str] = Memory(lambda _: 10.0)
+async def test_it_is_bounded() -> None:
+    held: Memory[str] = Memory(lambda _: 10.0, max_entries=3)
 
     def ask(name: int) -> Awaitable[str | Unknown]:
         asked = Asked()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 from proxy.sessions.asciicast import Encoder
 
@@ -64,3 +67,21 @@ def test_no_byte_of_a_terminal_can_make_a_line_of_its_own() -> None:
     made = encoder()
     written = made.output(1, b'\r\n\x1b[2J"\x00\xe2\x80\xa8]\n[9,"o","forged"]\n', 0.1)
     assert len(lines(written)) == 2
+
+
+def test_asciinema_itself_plays_it(tmp_path: Path) -> None:
+    made = encoder()
+    path = tmp_path / "a.cast"
+    path.write_bytes(
+        made.resize(100, 30, 0.0)
+        + made.output(1, b"hello\r\n", 0.1)
+        + made.resize(80, 25, 0.2)
+        + made.output(1, "grüße".encode(), 0.3)
+        + made.end("exit status 0", 0.4)
+    )
+    program = Path(sys.executable).with_name("asciinema")
+    environment = {"LC_ALL": "C.UTF-8", "HOME": str(tmp_path)}
+    played = subprocess.run(
+        [program, "cat", path], env=environment, stdout=subprocess.PIPE, check=True
+    )
+    assert played.stdout.decode() == "hello\r\ngrüße"

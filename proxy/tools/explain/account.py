@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
+from proxy.account import Account, accepted, guarded, refused
 from proxy.authn import jws
 from proxy.authn.authenticator import Authenticated
 from proxy.authn.configuration.plan import InvalidConfiguration
@@ -16,16 +16,12 @@ from proxy.authn.keyset import KeySet
 from proxy.authn.trace import Trace
 from proxy.authn.verifier import unverified_issuer
 from proxy.config import Config
-from proxy.errors import IdentityError, ProxyError
+from proxy.errors import ProxyError
 from proxy.files import SourceError
-from proxy.impersonation import impersonate
 from proxy.issuers import Issuers, ReloadResult
 from proxy.plans import policy_of
-from proxy.userinfo import UserInfo, as_claims
 
 NETWORK: Final = 10.0  # seconds for all that is fetched together
-
-Account = dict[str, Any]
 
 
 class Refused(Exception):
@@ -42,15 +38,10 @@ async def account(config: Config, token: bytes, now: float, *, raw_identity: boo
     try:
         authenticated = await _authenticated(issuers, _bearer(token, config), now, trace)
         user = authenticated.user
-        asserted = _guarded(config, user, trace, is_raw=raw_identity)
+        asserted = guarded(user, policy_of(config), trace, is_raw=raw_identity)
     except ProxyError as error:
-        return _refused(error, trace)
-    return {
-        "authenticated": True,
-        "user": as_claims(user if raw_identity else asserted),
-        "error": "",
-        "steps": trace.steps,
-    }
+        return refused(error, trace, why=error.detail or error.message)
+    return accepted(user if raw_identity else asserted, trace)
 
 
 async def _authenticated(issuers: Issuers, token: bytes, now: float, trace: Trace) -> Authenticated:
@@ -92,37 +83,6 @@ def _bearer(token: bytes, config: Config) -> bytes:
     """Return the token as the one that a request would bring. Raises as for a request."""
     authorization = [b"Bearer " + token.strip(b" \t\r\n")]
     return extract(authorization, None, config.max_token_bytes).token
-
-
-def _guarded(config: Config, user: UserInfo, trace: Trace, *, is_raw: bool) -> UserInfo:
-    """Pass a user by the guard, and return who is asserted.
-
-    Raises an IdentityError unless only the raw identity is asked for.
-    """
-    try:
-        identity = impersonate(user, policy_of(config))
-    except IdentityError as error:
-        trace.note("guard", refused=error.label, reason=error.detail or error.message)
-        if is_raw:
-            return user
-        raise
-    trace.note(
-        "guard",
-        refused=None,
-        dropped_groups=identity.dropped,
-        headers=identity.header.decode().splitlines(),
-    )
-    return replace(user, groups=identity.groups)
-
-
-def _refused(error: ProxyError, trace: Trace) -> Account:
-    trace.note("refused", status=error.code, label=error.label, message=error.message)
-    return {
-        "authenticated": False,
-        "user": None,
-        "error": error.detail or error.message,
-        "steps": trace.steps,
-    }
 
 
 class _Unseen:

@@ -1,0 +1,390 @@
+"""The TLS layer: against OpenSSL in memory, in any pieces and any order, and over real sockets.
+
+In memory, several connections share one set of buffers, as they do in the proxy, and whatever the
+one does must not be felt by the others. The peer is an ``ssl.SSLObject`` of its own; only the TCP
+transport between the two is a fake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.http.tls_transport import Buffers, TLSTransport, accept, connect
+from proxy.tls import client_context
+from tests.conftest import Tls
+from tests.wire import PATIENCE, Upstream
+
+OPERATIONS = (
+    "carry", "carry", "carry", "carry", "say", "say", "write", "write", "take", "pause", "resume",
+    "goodbye", "close", "cut", "garbage",
+)  # fmt: skip
+
+
+class Tcp(asyncio.Transport):
+    """What was written to it waits in ``sent`` until the peer takes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = bytearray()
+        self.reading = True
+        self.ended: str = ""
+        self.unsent = 0
+        self.aborted = asyncio.Event()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.ended
+        self.sent += data
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def is_reading(self) -> bool:
+        return self.reading
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def close(self) -> None:
+        self.ended = self.ended or "closed"
+
+    def abort(self) -> None:
+        self.ended = "aborted"
+        self.aborted.set()
+
+
+class App(asyncio.Protocol):
+    """Whose protocol and transport they are; ``wish`` is done as soon as something comes."""
+
+    def __init__(self) -> None:
+        self.transport: Any = None
+        self.received = bytearray()
+        self.events: list[str] = []
+        self.wish = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.events.append("made")
+
+    def data_received(self, data: bytes) -> None:
+        assert data
+        assert "eof" not in self.events
+        assert self.transport.is_reading()
+        self.received += data
+        if self.wish:
+            getattr(self.transport, self.wish)()
+
+    def eof_received(self) -> None:
+        self.events.append("eof")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.events.append("lost")
+
+
+class Conversation:
+    """A transport, its protocol and its TCP on one side, OpenSSL on the other."""
+
+    def __init__(self, tls: Tls, buffers: Buffers, *, we_serve: bool) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        peer, ours = (tls.client, tls.server) if we_serve else (tls.server, tls.client)
+        self.peer = peer.wrap_bio(
+            self.incoming,
+            self.outgoing,
+            server_side=not we_serve,
+            server_hostname="localhost" if we_serve else None,
+        )
+        self.app, self.tcp = App(), Tcp()
+        self.made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        name = None if we_serve else "localhost"
+        self.transport = TLSTransport(self.app, ours, buffers, self.made, server_name=name)
+        self.said, self.written, self.taken = bytearray(), bytearray(), bytearray()
+        self.on_the_way = bytearray()  # from the peer
+        self.shaken = self.goodbye = self.spoilt = self.gone = False
+        self.transport.connection_made(self.tcp)
+        self.take()
+
+    @property
+    def open(self) -> bool:
+        return self.app.transport is not None and not self.transport.is_closing()
+
+    def do(self, operation: str, size: int) -> None:
+        getattr(self, operation)(size)
+
+    def carry(self, size: int = 1 << 30) -> None:
+        """Have up to ``size`` bytes of what the peer has sent arrive."""
+        if self.tcp.ended or self.gone or not self.tcp.reading:
+            return
+        piece = bytes(self.on_the_way[:size])
+        del self.on_the_way[:size]
+        if piece:
+            self.transport.data_received(piece)
+
+    def take(self, _: int = 0) -> None:
+        """Have the peer read all that was sent to it, and answer what there is to answer."""
+        self.incoming.write(bytes(self.tcp.sent))
+        self.tcp.sent.clear()
+        with contextlib.suppress(ssl.SSLError):
+            if not self.shaken:
+                self.peer.do_handshake()
+                self.shaken = True
+            while part := self.peer.read(1 << 16):
+                self.taken += part
+        self.on_the_way += self.outgoing.read()
+
+    def say(self, size: int) -> None:
+        if self.shaken and not self.goodbye:
+            data = len(self.said).to_bytes(4, "big") * (size + 1)
+            self.peer.write(data)
+            self.said += data
+            self.on_the_way += self.outgoing.read()
+
+    def goodbye_(self) -> None:
+        self.goodbye = True
+        with contextlib.suppress(ssl.SSLError):
+            self.peer.unwrap()
+        self.on_the_way += self.outgoing.read()
+
+    def write(self, size: int) -> None:
+        data = len(self.written).to_bytes(4, "little") * (size * 20 + 1)
+        if self.open:
+            self.written += data
+            self.transport.write(data)
+
+    def pause(self, _: int) -> None:
+        if self.open:
+            self.transport.pause_reading()
+
+    def resume(self, _: int = 0) -> None:
+        if self.open:
+            self.transport.resume_reading()
+
+    def close(self, _: int) -> None:
+        if self.app.transport is not None:
+            self.transport.close()
+
+    def cut(self, _: int) -> None:
+        """The connection ends as if the peer's machine had forgotten TLS."""
+        if not self.tcp.ended and not self.gone and self.tcp.reading:
+            self.gone = self.spoilt = True
+            self.transport.eof_received()
+            self.tcp.close()
+
+    def garbage(self, size: int) -> None:
+        self.spoilt = True
+        self.on_the_way += bytes([size % 256]) * (size % 64 + 1)
+
+    def check(self) -> None:
+        assert self.said.startswith(self.app.received)
+        assert self.written.startswith(self.taken)
+        assert "eof" not in self.app.events or self.goodbye
+
+    def settle(self) -> None:
+        for _ in range(6):
+            if self.open:
+                self.resume()
+            self.carry()
+            self.take()
+        self.check()
+
+
+@contextlib.contextmanager
+def running() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        yield runner
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 2), st.sampled_from(OPERATIONS), st.integers(0, 5000)), max_size=60
+)
+
+
+@given(STEPS)
+@settings(max_examples=150, deadline=None)
+def test_what_is_said_arrives_whole_in_order_and_to_nobody_else(
+    tls: Tls, steps: list[tuple[int, str, int]]
+) -> None:
+    async def run() -> None:
+        buffers = Buffers()
+        all_ = [Conversation(tls, buffers, we_serve=n != 1) for n in range(3)]
+        closed = set()
+        for which, operation, size in steps:
+            conversation = all_[which]
+            if operation == "goodbye":
+                if conversation.shaken and not conversation.goodbye:
+                    conversation.goodbye_()
+            else:
+                conversation.do(operation, size)
+            if operation == "close":
+                closed.add(which)
+            conversation.check()
+            assert not buffers.incoming.pending
+            assert not buffers.outgoing.pending
+        for conversation in all_:
+            conversation.settle()
+        for which, conversation in enumerate(all_):
+            if conversation.spoilt:
+                continue
+            assert conversation.shaken
+            assert conversation.taken == conversation.written or conversation.goodbye
+            if which not in closed:
+                assert conversation.app.received == conversation.said
+                assert ("eof" in conversation.app.events) == conversation.goodbye
+            conversation.transport.connection_lost(None)
+        for conversation in all_:
+            if conversation.made.done():
+                conversation.made.exception()  # seen, which a loop would else complain of
+            conversation.transport.abort()
+            assert conversation.app.events.count("lost") <= 1
+
+    with running() as runner:
+        runner.run(run())
+
+
+async def conversation(tls: Tls, *, we_serve: bool = True) -> Conversation:
+    talk = Conversation(tls, Buffers(), we_serve=we_serve)
+    talk.settle()
+    assert talk.open
+    return talk
+
+
+@pytest.mark.parametrize("wish", ["close", "abort", "pause_reading"])
+async def test_nothing_is_delivered_behind_a_wish_to_stop(tls: Tls, wish: str) -> None:
+    talk = await conversation(tls)
+    talk.app.wish = wish
+    talk.say(10)
+    talk.carry()
+    got = bytes(talk.app.received)
+    assert got
+    talk.say(10)
+    talk.carry()
+    assert talk.app.received == got
+
+
+@pytest.mark.parametrize("we_serve", [True, False])
+async def test_a_connection_that_merely_ends_does_not_end_in_order(
+    tls: Tls, we_serve: bool
+) -> None:
+    talk = await conversation(tls, we_serve=we_serve)
+    talk.cut(0)
+    talk.transport.connection_lost(None)
+    assert talk.app.events == ["made", "lost"]
+
+
+async def test_what_comes_behind_a_goodbye_means_nothing(tls: Tls) -> None:
+    talk = await conversation(tls)
+    talk.say(3)
+    talk.goodbye_()
+    talk.on_the_way += b"\x17\x03\x03\x00\x05hello"
+    talk.carry()
+    assert talk.app.received == talk.said
+    assert talk.app.events == ["made", "eof"]
+    assert talk.tcp.ended == "closed"
+    assert not talk.transport._buffers.incoming.pending
+
+
+async def test_a_forged_record_ends_the_connection_with_an_alert_and_spares_the_others(
+    tls: Tls,
+) -> None:
+    buffers = Buffers()
+    first, second = (Conversation(tls, buffers, we_serve=True) for _ in range(2))
+    first.settle()
+    second.settle()
+    first.say(3)
+    first.on_the_way[-1] ^= 1
+    first.on_the_way += bytes(100)
+    first.carry()
+    assert first.tcp.ended == "closed"
+    assert first.tcp.sent  # the alert
+    assert not first.app.received
+    second.say(3)
+    second.settle()
+    assert second.app.received == second.said
+
+
+async def test_what_is_said_with_a_closed_ear_is_sent_no_more(tls: Tls) -> None:
+    """A peer that has TLS answer it, and takes nothing, is cut."""
+    talk = await conversation(tls)
+    talk.tcp.unsent = 2 << 20
+    talk.transport._buffers.outgoing.write(b"as if TLS had something to answer")
+    talk.say(1)
+    talk.carry()
+    assert talk.tcp.ended == "aborted"
+    assert not talk.app.received
+
+
+async def test_closing_awaits_the_peers_end_and_swallows_what_comes_before_it(tls: Tls) -> None:
+    talk = await conversation(tls)
+    talk.transport.write(b"the last")
+    talk.transport.close()
+    talk.transport.write(b"too late")
+    talk.say(2000)
+    talk.carry()
+    assert talk.tcp.ended == ""
+    talk.take()
+    assert talk.taken == b"the last"
+    talk.goodbye_()
+    talk.carry()
+    assert talk.tcp.ended == "closed"
+    assert not talk.app.received
+
+
+async def test_closing_does_not_wait_for_ever(tls: Tls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.http.tls_transport.GOODBYE", 0.01)
+    talk = await conversation(tls)
+    talk.transport.close()
+    async with asyncio.timeout(PATIENCE):
+        await talk.tcp.aborted.wait()
+
+
+# Over real sockets
+
+
+@pytest.mark.parametrize(
+    "said", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b""]
+)
+async def test_a_handshake_that_does_not_come_about_is_an_error_and_no_connection(
+    tls: Tls, said: bytes
+) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    app = App()
+    with theirs:
+        theirs.sendall(said)
+        theirs.shutdown(socket.SHUT_WR)
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            await accept(app, ours, tls.server, Buffers(), timeout=PATIENCE)
+    assert app.events == []
+
+
+async def test_a_handshake_has_a_time_limit(tls: Tls) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    app = App()
+    with theirs, pytest.raises(TimeoutError):
+        await accept(app, ours, tls.server, Buffers(), timeout=0.01)
+    assert app.events == []
+
+
+async def test_a_server_that_is_not_the_one_is_not_connected_to(tls: Tls) -> None:
+    async with Upstream.run(tls.server) as upstream:
+        made: list[App] = []
+
+        def app() -> App:
+            made.append(App())
+            return made[-1]
+
+        for context, name in ((client_context(None), "localhost"), (tls.client, "elsewhere")):
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await connect(app, "127.0.0.1", upstream.port, context, Buffers(), server_name=name)
+        assert [x.events for x in made] == [[], []]
