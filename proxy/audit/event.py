@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from proxy.audit.policy import Stage
 from proxy.errors import ProxyError
+from proxy.observe.redaction import redact
 from proxy.requestinfo import RequestInfo
 
 API_VERSION: Final = "audit.k8s.io/v1"
@@ -35,7 +36,9 @@ _SECRET: Final = re.compile(
 )
 _MASK: Final = r"\1[redacted]"
 
-_encode: Final = JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_encode: Final = JSONEncoder(  # of a text, C alone
+    separators=(",", ":"), check_circular=False
+).encode
 
 Status = Mapping[str, object]
 
@@ -77,7 +80,7 @@ class Record:
             f'{{"kind":"Event","apiVersion":"{API_VERSION}","level":"Metadata","auditID":'
         )
         self._starts += f'"{request.audit_id}","stage":'
-        self._ends = _common(request)
+        self._ends = redact(_common(request))
         self._received = _timestamp(request.received_at)
 
     def event(
@@ -86,11 +89,11 @@ class Record:
         """Return the event of ``stage``, reached ``at`` (unix seconds), in one line of ASCII."""
         parts = [f'{self._starts}"{stage}",{self._ends}']
         if status is not None:
-            parts.append(f'"responseStatus":{_encode(status)}')
+            parts.append(f'"responseStatus":{_status(status)}')
         parts.append(f'"requestReceivedTimestamp":"{self._received}"')
         parts.append(f'"stageTimestamp":"{_timestamp(at)}"')
         if annotations:
-            parts.append(f'"annotations":{_encode(annotations)}')
+            parts.append(f'"annotations":{redact(_object(annotations))}')
         return ",".join(parts) + "}"
 
 
@@ -103,13 +106,13 @@ def _common(request: Request) -> str:
     if request.impersonated is not None:
         fields.append(f'"impersonatedUser":{_user(request.impersonated)}')
     if request.source_ips:
-        fields.append(f'"sourceIPs":{_encode(request.source_ips)}')
+        fields.append(f'"sourceIPs":[{",".join(map(_encode, request.source_ips))}]')
     if agent:
         text = agent[:MAX_USER_AGENT].decode("utf-8", "replace")
         text += _TRUNCATED if len(agent) > MAX_USER_AGENT else ""
         fields.append(f'"userAgent":{_encode(text)}')
     if info.is_resource_request:
-        fields.append(f'"objectRef":{_encode(_object(info))}')
+        fields.append(f'"objectRef":{_object(_reference(info))}')
     return ",".join(fields)
 
 
@@ -136,7 +139,20 @@ def _user(user: User) -> str:
     return _encode({name: value for name, value in fields.items() if value})
 
 
-def _object(info: RequestInfo) -> dict[str, str]:
+def _object(fields: Mapping[str, str]) -> str:
+    """Encode texts by name; in less than the encoder needs for a mapping."""
+    return (
+        f"{{{','.join([f'{_encode(name)}:{_encode(value)}' for name, value in fields.items()])}}}"
+    )
+
+
+def _status(status: Status) -> str:
+    if len(status) == 2:  # as for every answer of the API server's own
+        return f'{{"metadata":{{}},"code":{status["code"]}}}'
+    return _encode(status)
+
+
+def _reference(info: RequestInfo) -> dict[str, str]:
     fields = {
         "resource": info.resource,
         "namespace": info.namespace,

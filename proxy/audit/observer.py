@@ -29,7 +29,6 @@ from proxy.http.exchange import Exchange
 from proxy.http.service import Admission
 from proxy.limits import Limit
 from proxy.observe.access_log import MAX_DETAIL, MAX_NAME
-from proxy.observe.redaction import redact
 from proxy.observe.requests import outcome_of
 from proxy.rights import DOMAIN
 from proxy.speaker import PassedThrough
@@ -145,7 +144,7 @@ class AuditObserver:
     ) -> None:
         record, stages = audited
         if stage in stages:
-            line = redact(record.event(stage, time.time(), status, annotations))
+            line = record.event(stage, time.time(), status, annotations)
             for sink in self._sinks:
                 sink.write(line)
 
