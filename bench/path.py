@@ -236,9 +236,9 @@ def _print_audited(whose: str, request: bytes) -> None:
 
 def _process_seconds(path: Joined, request: bytes) -> float:
     """Return the best of a few runs in CPU of all threads; each writes what it has collected."""
-    number, best = 5000, float("inf")
+    number, best = 1000, float("inf")
     gc.collect()
-    for _ in range(8):
+    for _ in range(10):
         began = time.process_time()
         path.send(request, number)
         best = min(best, time.process_time() - began)
