@@ -277,7 +277,8 @@ def _instructions(whose: str) -> float:
 
 def _send_counted(path: Joined, request: bytes, times: int) -> float:
     """Send where ``_instructions`` counts: what was counted until here is put to zero."""
-    path.writer.close()  # its thread would count too
+    for writer in path.writers:
+        writer.close()  # its thread would count too
     subprocess.run(["callgrind_control", "--zero", str(os.getpid())], check=True)
     path.send(request, times)
     os._exit(0)
