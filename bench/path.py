@@ -7,6 +7,7 @@ loop and the kernel, and it can be counted in instructions, which are the same i
 .venv/bin/python -m bench.path                 microseconds of CPU
 .venv/bin/python -m bench.path --instructions  instructions, counted by valgrind (a minute)
 .venv/bin/python -m bench.path --calls         Python's and C's function calls
+.venv/bin/python -m bench.path --audit         what a Metadata audit log adds, its writer included
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from typing import Any, Final
 import uvloop
 
 from bench.parts import ISSUER, _Keys
+from proxy.audit.log_file import LogFile, Rotation
+from proxy.audit.observer import AuditObserver
+from proxy.audit.policy_file import parse_policy
 from proxy.authn.authenticator import Authenticator, TrustedIssuer
 from proxy.authn.cache import TokenCache
 from proxy.authn.mapping import ClaimMapping
@@ -40,11 +44,12 @@ from proxy.gate import Gate
 from proxy.headers import RequestHeaders
 from proxy.http.listener import ClientConnection, Listener
 from proxy.http.pool import Pool
-from proxy.http.service import Admission, Service
+from proxy.http.service import Admission, Observer, Service
 from proxy.http.upstream import UpstreamConnection
 from proxy.impersonation import Policy
 from proxy.limits import MAX_REQUESTS_PER_USER, MAX_STREAMS_PER_USER, Tally
 from proxy.observe.access_log import AccessLog
+from proxy.observe.all_of import all_of
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.observe.requests import RequestObserver
@@ -71,6 +76,20 @@ ANSWER: Final = (
     b"X-Kubernetes-Pf-Flowschema-Uid: 3f9e\r\nX-Kubernetes-Pf-Prioritylevel-Uid: 7c1d\r\n"
     b"Date: Tue, 24 Nov 2026 00:00:00 GMT\r\nContent-Length: 400\r\n\r\n" + b"x" * 400
 )
+_POLICY: Final = b"apiVersion: audit.k8s.io/v1\nkind: Policy\n"
+# A policy of the length of those that are in use: what is asked here matches its last rule.
+_RULES: Final = b"".join(
+    b"- {level: None, users: ['system:u%d'], verbs: [watch], "
+    b"resources: [{group: '', resources: [endpoints, services]}]}\n"
+    b"- {level: Metadata, resources: [{group: g%d.example, resources: [a, b/status]}]}\n" % (n, n)
+    for n in range(10)
+)
+POLICIES: Final = {
+    "nothing": b"",
+    "ResponseComplete": _POLICY + b"omitStages: [RequestReceived]\nrules: [{level: Metadata}]\n",
+    "all stages": _POLICY + b"rules: [{level: Metadata}]\n",
+    "all stages, twenty rules before": _POLICY + b"rules:\n" + _RULES + b"- {level: Metadata}\n",
+}
 REQUESTS: Final = {"wrk's": WRK, "Headlamp's": HEADLAMP}
 
 
@@ -96,7 +115,7 @@ class Transport(asyncio.Transport):
 class Joined:
     """One client connection and one to the API server, joined by everything in between."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, policy_file: bytes = b"") -> None:
         (folder / "token").write_text("x" * 1000)
         metrics = Metrics("bench")
         credential = from_files(folder / "token", None)
@@ -106,7 +125,12 @@ class Joined:
         policy = Policy("headlamp-auth-proxy:authenticated")
         cache: TokenCache[Admission] = TokenCache()
         unasked: Reviewer = None  # type: ignore[assignment]
-        self.writer = LogWriter(os.open(os.devnull, os.O_WRONLY))
+        self.writers = [LogWriter(os.open(os.devnull, os.O_WRONLY))]
+        observers: list[Observer] = [RequestObserver(metrics, AccessLog(self.writers[0]))]
+        if policy_file:
+            self.writers.append(LogFile(folder / "audit.log", Rotation(64 << 20, 0, 1)))
+            self.writers[1].on_write = partial(metrics.audit_written, "log")
+            observers.append(AuditObserver(parse_policy(policy_file)[0], self.writers[1:]))
         context = ssl.create_default_context()
         self.pool = Pool("upstream", 443, server_name="upstream", tls=lambda: context)
         self.pool._context = context
@@ -116,7 +140,7 @@ class Joined:
             pool=self.pool,
             authority=b"10.96.0.1",
             headers=RequestHeaders(),
-            observer=RequestObserver(metrics, AccessLog(self.writer)),
+            observer=all_of(observers),
             streams=Tally(MAX_STREAMS_PER_USER),
             requests=Tally(MAX_REQUESTS_PER_USER),
         )
@@ -151,6 +175,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--instructions", action="store_true")
     parser.add_argument("--calls", action="store_true")
+    parser.add_argument("--audit", action="store_true")
     parser.add_argument("--run", nargs=2, metavar=("WHOSE", "TIMES"), help="nothing but that")
     options = parser.parse_args()
     for whose, request in REQUESTS.items():
@@ -161,15 +186,17 @@ def main() -> int:
             sys.stdout.write(f"{whose:12}{_instructions(whose):10.0f} instructions\n")
         elif options.calls:
             _in_loop(partial(_print_calls, request=request))
+        elif options.audit:
+            _print_audited(whose, request)
         else:
             microseconds = _in_loop(partial(_seconds, request=request)) * 1e6
             sys.stdout.write(f"{whose:12}{microseconds:8.2f} us\n")
     return 0
 
 
-def _in_loop(work: Callable[[Joined], float]) -> float:
+def _in_loop(work: Callable[[Joined], float], policy_file: bytes = b"") -> float:
     async def run(folder: Path) -> float:
-        path = Joined(folder)
+        path = Joined(folder, policy_file)
         for request in REQUESTS.values():
             path.check(request)
         path.send(WRK, 100)  # until everything is specialised and cached
@@ -177,7 +204,8 @@ def _in_loop(work: Callable[[Joined], float]) -> float:
         try:
             return work(path)
         finally:
-            path.writer.close()
+            for writer in path.writers:
+                writer.close()
 
     with tempfile.TemporaryDirectory() as folder:
         return asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run(Path(folder)))
@@ -191,6 +219,29 @@ def _seconds(path: Joined, request: bytes) -> float:
         began = time.thread_time()
         path.send(request, number)
         best = min(best, time.thread_time() - began)
+    return best / number
+
+
+def _print_audited(whose: str, request: bytes) -> None:
+    """Print what each policy adds to a request of which nothing is audited; in turn, best of 3."""
+    best = dict.fromkeys(POLICIES, float("inf"))
+    for _ in range(3):
+        for name, policy_file in POLICIES.items():
+            took = _in_loop(partial(_process_seconds, request=request), policy_file) * 1e6
+            best[name] = min(best[name], took)
+    without = best["nothing"]
+    for name, took in best.items():
+        sys.stdout.write(f"{whose:12}{name:34}{took:8.2f} us  {took - without:+8.2f}\n")
+
+
+def _process_seconds(path: Joined, request: bytes) -> float:
+    """Return the best of a few runs in CPU of all threads; each writes what it has collected."""
+    number, best = 1000, float("inf")
+    gc.collect()
+    for _ in range(10):
+        began = time.process_time()
+        path.send(request, number)
+        best = min(best, time.process_time() - began)
     return best / number
 
 
@@ -226,7 +277,8 @@ def _instructions(whose: str) -> float:
 
 def _send_counted(path: Joined, request: bytes, times: int) -> float:
     """Send where ``_instructions`` counts: what was counted until here is put to zero."""
-    path.writer.close()  # its thread would count too
+    for writer in path.writers:
+        writer.close()  # its thread would count too
     subprocess.run(["callgrind_control", "--zero", str(os.getpid())], check=True)
     path.send(request, times)
     os._exit(0)

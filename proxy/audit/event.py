@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from json import JSONEncoder
+from json.encoder import encode_basestring_ascii as _text
 from typing import Final
 from urllib.parse import quote
 
 from proxy.audit.policy import Stage
 from proxy.errors import ProxyError
+from proxy.observe.redaction import redact
 from proxy.requestinfo import RequestInfo
 
 API_VERSION: Final = "audit.k8s.io/v1"
@@ -32,6 +34,9 @@ AUTHENTICATED: Final = "system:authenticated"
 _SECRET: Final = re.compile(
     r"([?&](?:[\w.-]*(?:token|password|passwd|secret|signature)|api_?key|sig|code)=)[^&#]*",
     re.IGNORECASE,
+)
+_MAY_BE_SECRET: Final = re.compile(  # looked for first, far quicker
+    "token|passw|secret|signature|key=|sig=|code=", re.IGNORECASE
 )
 _MASK: Final = r"\1[redacted]"
 
@@ -50,7 +55,7 @@ class User:
     extra: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: one is made for each request
 class Request:
     """What all events of a request have in common; ``received_at`` in unix seconds.
 
@@ -77,7 +82,7 @@ class Record:
             f'{{"kind":"Event","apiVersion":"{API_VERSION}","level":"Metadata","auditID":'
         )
         self._starts += f'"{request.audit_id}","stage":'
-        self._ends = _common(request)
+        self._ends = redact(_common(request))
         self._received = _timestamp(request.received_at)
 
     def event(
@@ -86,30 +91,30 @@ class Record:
         """Return the event of ``stage``, reached ``at`` (unix seconds), in one line of ASCII."""
         parts = [f'{self._starts}"{stage}",{self._ends}']
         if status is not None:
-            parts.append(f'"responseStatus":{_encode(status)}')
+            parts.append(f'"responseStatus":{_status(status)}')
         parts.append(f'"requestReceivedTimestamp":"{self._received}"')
         parts.append(f'"stageTimestamp":"{_timestamp(at)}"')
         if annotations:
-            parts.append(f'"annotations":{_encode(annotations)}')
+            parts.append(f'"annotations":{redact(_object(annotations))}')
         return ",".join(parts) + "}"
 
 
 def _common(request: Request) -> str:
     info, agent = request.info, request.user_agent
     fields = [
-        f'"requestURI":{_encode(request_uri(request.target))},"verb":{_encode(info.verb)}',
+        f'"requestURI":{_text(request_uri(request.target))},"verb":{_text(info.verb)}',
         f'"user":{_user(request.user) if request.user else "{}"}',
     ]
     if request.impersonated is not None:
         fields.append(f'"impersonatedUser":{_user(request.impersonated)}')
     if request.source_ips:
-        fields.append(f'"sourceIPs":{_encode(request.source_ips)}')
+        fields.append(f'"sourceIPs":[{",".join(map(_text, request.source_ips))}]')
     if agent:
         text = agent[:MAX_USER_AGENT].decode("utf-8", "replace")
         text += _TRUNCATED if len(agent) > MAX_USER_AGENT else ""
-        fields.append(f'"userAgent":{_encode(text)}')
+        fields.append(f'"userAgent":{_text(text)}')
     if info.is_resource_request:
-        fields.append(f'"objectRef":{_encode(_object(info))}')
+        fields.append(f'"objectRef":{_object(_reference(info))}')
     return ",".join(fields)
 
 
@@ -119,7 +124,9 @@ def request_uri(target: bytes) -> str:
         text = target.decode("ascii")
     except UnicodeDecodeError:
         text = quote(target, safe="/?&=%+:;,@!$'()*~-._[]{}|\\^`\"<>")
-    return _SECRET.sub(_MASK, text) if "?" in text else text
+    if "?" not in text or not _MAY_BE_SECRET.search(text):
+        return text
+    return _SECRET.sub(_MASK, text)
 
 
 @lru_cache(maxsize=1024)
@@ -136,7 +143,18 @@ def _user(user: User) -> str:
     return _encode({name: value for name, value in fields.items() if value})
 
 
-def _object(info: RequestInfo) -> dict[str, str]:
+def _object(fields: Mapping[str, str]) -> str:
+    """Encode texts by name; in less than the encoder needs for a mapping."""
+    return f"{{{','.join([f'{_text(name)}:{_text(value)}' for name, value in fields.items()])}}}"
+
+
+def _status(status: Status) -> str:
+    if len(status) == 2:  # as for every answer of the API server's own
+        return f'{{"metadata":{{}},"code":{status["code"]}}}'
+    return _encode(status)
+
+
+def _reference(info: RequestInfo) -> dict[str, str]:
     fields = {
         "resource": info.resource,
         "namespace": info.namespace,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, Protocol
 
 from proxy.audit.event import (
@@ -29,7 +30,6 @@ from proxy.http.exchange import Exchange
 from proxy.http.service import Admission
 from proxy.limits import Limit
 from proxy.observe.access_log import MAX_DETAIL, MAX_NAME
-from proxy.observe.redaction import redact
 from proxy.observe.requests import outcome_of
 from proxy.rights import DOMAIN
 from proxy.speaker import PassedThrough
@@ -145,7 +145,7 @@ class AuditObserver:
     ) -> None:
         record, stages = audited
         if stage in stages:
-            line = redact(record.event(stage, time.time(), status, annotations))
+            line = record.event(stage, time.time(), status, annotations)
             for sink in self._sinks:
                 sink.write(line)
 
@@ -178,11 +178,16 @@ def _source_ips(came: Chain, peer: str) -> tuple[str, ...]:
     return (*came.verified, peer)
 
 
+@lru_cache(maxsize=1024)
+def _facts(bearer: Bearer) -> Mapping[str, str]:
+    return {key: ", ".join(values) for key, values in bearer.facts.items()}
+
+
 def _annotations(exchange: Exchange, claimed: str) -> Mapping[str, str]:
     annotations = dict(exchange.annotations)
     annotations[f"{DOMAIN}/forwarded-for-unverified"] = claimed
     if (bearer := _bearer(exchange)) is not None:
-        annotations |= {key: ", ".join(values) for key, values in bearer.facts.items()}
+        annotations |= _facts(bearer)
     if exchange.error is not None:
         annotations[f"{DOMAIN}/reason"] = exchange.error.label
         if exchange.error.detail:
