@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+import proxy
 from proxy.cli import COMMANDS, main
 from proxy.config import Config
 from proxy.config.model import SETTINGS
@@ -33,6 +34,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     server = ModuleType("proxy.server")
     server.serve = serve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "proxy.server", server)
+    monkeypatch.setattr(proxy, "server", server, raising=False)  # it is there once it was imported
     return configs
 
 
