@@ -34,6 +34,7 @@ ALICE = "alice@example.com"
 ALICES_GROUPS = [ADMINISTRATORS, "tag:k8s-dev"]
 
 # Asks for nothing else first, as most commands do where kubectl has nothing in its cache.
+MORE = "More: /.auth-proxy/whoami (in Headlamp: /clusters/NAME/.auth-proxy/whoami)."
 GET_POD = ("get", "--raw=/api/v1/namespaces/default/pods/web")
 TRANSPORTS = {
     "websocket": {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "true"},
@@ -167,10 +168,10 @@ def test_the_whole_head_of_a_request_is_as_it_should_be(
     expected = [
         "GET /api/v1/namespaces/default/pods/web HTTP/1.1",
         f"Host: {cluster.url.removeprefix('https://')}",
+        f"Audit-Id: {audit_id}",
         f"Authorization: Bearer {PROXY_TOKEN}",
         f"Impersonate-User: {ALICE}",
         *(f"Impersonate-Group: {group}" for group in [*ALICES_GROUPS, OWN_GROUP]),
-        f"Audit-Id: {audit_id}",
         f"User-Agent: {user_agent}",
         "Accept: application/json, */*",
         "Kubectl-Command: kubectl get",
@@ -334,7 +335,8 @@ def test_a_bad_token_is_told_why_and_nothing_is_forwarded(
     run = kubectl(expired, *GET_POD, check=False)
     assert (run.returncode, run.stdout) == (1, "")
     assert without_audit_id(run.stderr) == (
-        "error: You must be logged in to the server (The token has expired. Sign in again.)\n"
+        "error: You must be logged in to the server "
+        f"(The token has expired. Reload the page, or sign in again. {MORE})\n"
     )
     assert seen == []
 
@@ -358,7 +360,7 @@ def test_a_reserved_group_is_forbidden_and_nothing_is_forwarded(
     assert (run.returncode, run.stdout) == (1, "")
     assert without_audit_id(run.stderr) == (
         "Error from server (Forbidden): "
-        "A group in the token is reserved for the cluster or for this proxy.\n"
+        f"A group in the token is reserved for the cluster or for this proxy. {MORE}\n"
     )
     assert seen == []
 

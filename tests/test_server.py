@@ -467,8 +467,8 @@ def test_no_setting_is_taken_and_then_ignored() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
     }
-    # The file itself is no setting; the other only says that there is meant to be no certificate.
-    assert {field.name for field in fields(Config)} - used - {"config"} == {"plaintext"}
+    # The file itself is no setting.
+    assert {field.name for field in fields(Config)} - used - {"config"} == set()
 
 
 def test_a_withdrawn_key_takes_its_tokens_along(
