@@ -1,8 +1,8 @@
 """What reading a stream may cost: so many frames a second, however small they are.
 
 Whoever sends the smallest frames makes the most work for the fewest bytes. Each frame is paid for
-out of an allowance that grows with time; a sender who outruns it is read no further, and the
-session goes on unread.
+out of an allowance that grows with time, and so is what is in it where that is read too, as so
+many frames more; a sender who outruns it is read no further, and the session goes on unread.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Allowance:
         self._left = min(FRAMES_AT_ONCE, self._left + earned)
         self._at = now
 
-    def spend(self) -> None:
-        """Pay for one frame; raises ``Unreadable`` if there is nothing to pay with."""
-        self._left -= 1
+    def spend(self, frames: int = 1) -> None:
+        """Pay for one frame, or for as much work; raises ``Unreadable`` if it cannot be paid."""
+        self._left -= frames
         if self._left < 0:
             raise Unreadable("more frames than are read")

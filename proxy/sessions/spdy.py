@@ -158,6 +158,8 @@ class SpdyReader:
         count, at = _number(text, 0), 4
         if count > MAX_HEADERS:
             raise Unreadable("too many headers")
+        # Each header is a frame's worth of work, and so is a KiB unpacked; few bytes may hold it.
+        self._allowance.spend(count + len(text) // 1024)
         headers: dict[str, str] = {}
         for _ in range(count):
             name, at = _text(text, at)

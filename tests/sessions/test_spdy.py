@@ -80,3 +80,13 @@ def test_what_no_client_sends_is_not_read(frame: bytes, why: str) -> None:
 def test_more_frames_than_anybody_sends_are_not_read() -> None:
     with pytest.raises(Unreadable, match="more frames"):
         read([data(1, b"") * (int(FRAMES_AT_ONCE) + 1)])
+
+
+@pytest.mark.parametrize(
+    "headers", [{"padding": "x" * 60_000}, {str(n): "" for n in range(spdy.MAX_HEADERS)}]
+)
+def test_headers_are_paid_for_by_what_they_unpack_to(headers: dict[str, str]) -> None:
+    """A hundred bytes can hold 64 KiB of them: some 170 us of work, where a frame is paid as 3."""
+    writer = SpdyWriter()
+    with pytest.raises(Unreadable, match="more frames"):
+        read(writer.syn_stream(2 * n + 1, headers) for n in range(1000))
