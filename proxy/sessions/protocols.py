@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Final, Protocol
 
+from proxy.sessions.allowance import Allowance
 from proxy.sessions.channels import ERROR, RESIZE, STDERR, STDOUT, ChannelReader
 from proxy.sessions.facts import MAX_STATUS_BYTES, Facts, exit_status
 from proxy.sessions.spdy import Content, Data, Opened, SpdyReader
@@ -21,6 +22,7 @@ STATUS_PROTOCOLS: Final = frozenset(
 MAX_ERROR_STREAMS: Final = 16
 _MAX_SIZE: Final = 1024  # bytes of a message that tells a terminal's size
 _MAX_CELLS: Final = 10_000
+_SIZE_COSTS: Final = 2  # frames, which is what reading a size is worth
 
 
 class Screen(Protocol):
@@ -63,7 +65,7 @@ class _Status:
 class Channels:
     """Exec and attach over WebSocket."""
 
-    __slots__ = ("_down", "_facts", "_screen", "_size", "_status", "_up")
+    __slots__ = ("_allowance", "_down", "_facts", "_screen", "_size", "_status", "_up")
 
     def __init__(self, facts: Facts, screen: Screen | None, protocol: str, *, base64: bool) -> None:
         output = {STDOUT, STDERR} if screen else set()
@@ -71,15 +73,18 @@ class Channels:
         self._screen = screen
         self._status = _Status(readable=protocol in STATUS_PROTOCOLS)
         self._size = b""
+        self._allowance = Allowance()  # for sizes
         self._up = ChannelReader(frozenset({RESIZE}), masked=True, base64=base64)
         self._down = ChannelReader(frozenset({ERROR, *output}), masked=False, base64=base64)
 
     def client_data(self, data: bytes, now: float) -> None:
         if self._screen is None:
             return
+        self._allowance.grow(now)
         for _, content in self._up.feed(data, now):
             self._size += content[:_MAX_SIZE]
             while b"}" in self._size:
+                self._allowance.spend(_SIZE_COSTS)
                 document, _, self._size = self._size.partition(b"}")
                 if (size := terminal_size(document + b"}")) is not None:
                     self._screen.resize(*size, now)

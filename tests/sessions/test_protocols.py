@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.sessions.allowance import Unreadable
 from proxy.sessions.channels import CHANNEL_PROTOCOLS, ERROR, RESIZE, STDERR, STDIN, STDOUT
 from proxy.sessions.facts import Facts
 from proxy.sessions.protocols import Channels, Streams, terminal_size
@@ -156,3 +157,15 @@ def test_the_ports_of_a_port_forward_inside_a_websocket(draw: st.DataObject) -> 
     reader.upstream_data(b"whatever", 0.0)
     reader.ended()
     assert (facts.ports, facts.exit_status) == ((8080, 443), None)
+
+
+@pytest.mark.parametrize("nonsense", [b"}", b"[[[[[}"])
+def test_more_sizes_than_any_terminal_has_are_not_read(nonsense: bytes) -> None:
+    """Each is JSON to be parsed, and a frame holds hundreds of them."""
+    shown = Shown()
+    reader, _ = channels("v5.channel.k8s.io", shown)
+    frame = message(RESIZE, nonsense * (900 // len(nonsense)), masked=True)
+    with pytest.raises(Unreadable, match="more frames"):
+        reader.client_data(frame * 200, 1.0)
+    reader.upstream_data(message(STDOUT, b"still shown"), 1.0)
+    assert shown.text == {STDOUT: b"still shown"}
