@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Final
+
+MAX_HOPS: Final = 32  # that are taken apart, the last ones; the rest is a claim as it stands
 
 Networks = Sequence[IPv4Network | IPv6Network]
 
@@ -25,7 +28,8 @@ class Chain:
 
 def chain(values: Sequence[bytes], peer: str, believed: Networks) -> Chain:
     """Take apart all ``X-Forwarded-For`` headers of a request that came from ``peer``."""
-    claimed = [part.strip() for part in b",".join(values).decode("latin-1").split(",")]
+    text = b",".join(values).decode("latin-1")
+    claimed = [part.strip() for part in text.rsplit(",", MAX_HOPS)]
     verified: list[str] = []
     while claimed and _within(peer, believed) and (address := _address(claimed[-1])):
         verified.append(address)
@@ -45,6 +49,8 @@ def _within(address: str, networks: Networks) -> bool:
 
 
 def _address(text: str) -> str:
+    if "%" in text:  # a zone, which can be any text; Go's net.ParseIP takes none either
+        return ""
     try:
         return str(ip_address(text))
     except ValueError:

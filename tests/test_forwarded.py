@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from proxy.forwarded import Chain, chain
+from proxy.forwarded import MAX_HOPS, Chain, chain
 
 PODS = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 PEER = "10.1.1.1"
@@ -41,3 +41,15 @@ def test_of_a_believed_peer(
 @pytest.mark.parametrize(("peer", "believed"), [("11.1.1.1", PODS), ("unix", PODS), (PEER, ())])
 def test_nobody_else_is_believed_anything(peer: str, believed: tuple[object, ...]) -> None:
     assert chain([b"100.64.1.2"], peer, believed) == Chain((), "100.64.1.2")  # type: ignore[arg-type]
+
+
+def test_no_more_is_taken_apart_than_any_way_is_long() -> None:
+    """64 KiB of addresses, all of them believed, would hold everybody up for 50 ms."""
+    found = chain([b",".join([b"10.1.1.1"] * 7000)], PEER, PODS)
+    assert len(found.verified) <= MAX_HOPS + 1
+    assert found.unverified.startswith("10.1.1.1,10.1.1.1")
+
+
+def test_an_address_with_a_zone_is_none_as_for_go() -> None:
+    """A zone may be any text of any length."""
+    assert chain([b"fd00::1%anything"], PEER, PODS) == Chain((), "fd00::1%anything")
