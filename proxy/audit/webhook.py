@@ -26,6 +26,7 @@ from proxy.errors import CredentialUnavailable
 from proxy.version import installed_version
 
 MAX_QUEUED: Final = 10_000  # events
+MAX_QUEUED_SIZE: Final = 16 << 20  # characters, for a request's URI may be long; as the log's
 MAX_BATCH: Final = 400  # events
 COLLECTING: Final = 1.0  # seconds that a batch may wait to become larger
 TIMEOUT: Final = 30.0  # seconds for one attempt
@@ -50,6 +51,7 @@ class WebhookSink:
         self.on_error: Callable[[], object] = lambda: None
         self._webhook = webhook
         self._queue: deque[str] = deque()
+        self._queued_size = 0  # characters
         self._wake = asyncio.Event()  # there is something, or this is the end
         self._full = asyncio.Event()  # there is enough for a batch, or this is the end
         self._closing = False
@@ -57,10 +59,12 @@ class WebhookSink:
 
     def write(self, line: str) -> None:
         """Take one event; never waits, never raises."""
-        if len(self._queue) >= MAX_QUEUED or self._closing:
+        size = self._queued_size + len(line)
+        if len(self._queue) >= MAX_QUEUED or size > MAX_QUEUED_SIZE or self._closing:
             self.on_drop(1)
             return
         self._queue.append(line)
+        self._queued_size = size
         self._wake.set()
         if len(self._queue) >= MAX_BATCH:
             self._full.set()
@@ -77,6 +81,7 @@ class WebhookSink:
                 await self._wake.wait()
                 await self._collected()
                 batch = [self._queue.popleft() for _ in range(min(MAX_BATCH, len(self._queue)))]
+                self._queued_size -= sum(map(len, batch))
                 if not self._closing:
                     if not self._queue:
                         self._wake.clear()

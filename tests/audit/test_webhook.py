@@ -165,6 +165,24 @@ async def test_a_queue_that_is_full_drops_what_comes(
         assert collector.taken() == [[1, 2]]
 
 
+async def test_a_queue_is_bounded_by_its_size_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event has its request's URI, which anybody can make 60 KB long, without any token."""
+    monkeypatch.setattr(webhook, "MAX_QUEUED_SIZE", 20)
+    with Collector(tmp_path) as collector:
+        async with sending(kubeconfig(collector, tmp_path)) as events:
+            for n in (1, 2, 3):
+                events.write(n)  # 8 characters each
+                if n == 2:
+                    assert events.dropped == 0
+            assert events.dropped == 1
+            await events.settled(3)
+            events.write(4, 5)  # there is room again
+            await events.settled(5)
+        assert [n for batch in collector.taken() for n in batch] == [1, 2, 4, 5]
+
+
 async def test_at_the_end_what_is_queued_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
