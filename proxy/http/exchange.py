@@ -457,7 +457,7 @@ class Exchange:
                 self._pool.give_back(upstream)
             else:
                 upstream.abandon()
-        if self.sniffed is not None:
+        if self.sniffed is not None and self.info.subresource != "proxy":  # where others speak
             self.impersonation_forbidden = bool(_CANNOT_IMPERSONATE.search(self.sniffed))
         self._end()
 

@@ -447,6 +447,17 @@ async def test_a_403_about_our_own_account_passes_and_is_noticed(proxy: Proxy, b
     assert proxy.seen.exchanges[0].impersonation_forbidden
 
 
+async def test_a_403_of_a_proxied_service_is_not_about_our_account(proxy: Proxy) -> None:
+    """Whoever runs one could raise an alarm with it."""
+    client, api = await proxy.asked(
+        GET.replace(b"/pods", b"/namespaces/a/services/grafana/proxy/login")
+    )
+    body = ABOUT_US["json"]
+    api.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    assert (await client.answer()).status == 403
+    assert not proxy.seen.exchanges[0].impersonation_forbidden
+
+
 async def test_a_missing_credential_is_a_503_before_anything_is_sent(proxy: Proxy) -> None:
     from proxy.errors import CredentialUnavailable
 
