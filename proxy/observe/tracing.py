@@ -13,6 +13,7 @@ of all of them: no user, no name, no query, no header.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ MILLION: Final = 1_000_000
 _TRACEPARENT: Final = b"traceparent"
 _SERVER_ERROR: Final = 500
 _NANO: Final = 1_000_000_000
+# How resources are called (RFC 1123 label); a path may have anything in their place, even a token.
+_RESOURCE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}(?:/[a-z0-9][a-z0-9-]{0,62})?")
 
 _propagator = TraceContextTextMapPropagator()
 
@@ -128,10 +131,10 @@ def _traceparent(span: Span) -> bytes:
 def _name(exchange: Exchange) -> str:
     """Few for all requests (semantic conventions, HTTP spans): verb and kind of resource."""
     info = exchange.info
-    if not info.resource:
+    what = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
+    if not _RESOURCE.fullmatch(what):
         return exchange.method.decode("ascii", "replace")
-    below = f"/{info.subresource}" if info.subresource else ""
-    return f"{info.verb} {info.resource}{below}"
+    return f"{info.verb} {what}"
 
 
 def _attributes(exchange: Exchange) -> Iterator[tuple[str, str | int]]:

@@ -123,6 +123,19 @@ def test_a_refusal_is_a_failed_span_with_its_reason(stage: Stage, collector: Col
     assert set(spans) == {"accept", "authenticate"}
 
 
+@pytest.mark.parametrize("bearer", ["", token(ALICE)], ids=["a stranger", "alice"])
+def test_no_token_in_a_path_gets_into_a_span(
+    stage: Stage, collector: Collector, bearer: str
+) -> None:
+    secret = token("bob@example.com")
+    with stage.serve(f"--tracing-otlp-endpoint={collector.url}") as serve:
+        serve.wait_ready()
+        for path in (f"/api/v1/{secret}", f"/api/v1/namespaces/a/pods/p/{secret}"):
+            serve.get(path, bearer or None, headers=SAMPLED)
+        serve.stop()
+    assert not [name for name in collector.spans() if "." in name]
+
+
 @pytest.mark.parametrize(
     ("flags", "headers"),
     [
