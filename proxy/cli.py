@@ -6,6 +6,7 @@ or a wrong configuration says all that is wrong and exits 2; it never shows a tr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -22,6 +23,8 @@ from proxy.version import installed_version
 
 PROGRAM: Final = "headlamp-auth-proxy"
 USAGE_ERROR: Final = 2
+INTERRUPTED: Final = 128 + signal.SIGINT
+UNREAD: Final = 128 + signal.SIGPIPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,24 @@ class Command:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that ``argv`` (default: the process's own arguments) names."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run the command that ``argv`` (default: the process's own arguments) names.
+
+    Ctrl-C, and a reader who has seen enough (``| head``), end it as they end any other program:
+    without a word, and with the status that a shell gives to their signals.
+    """
+    try:
+        status = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):  # or the interpreter's own flush fails, and says so
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+    return status
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments:
         sys.stderr.write(_usage())
         return USAGE_ERROR

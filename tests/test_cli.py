@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -19,6 +24,12 @@ SERVE = [
     "--oidc-client-id=headlamp",
     "--upstream=https://10.0.0.1",
     "--plaintext",
+]
+DOCTOR = [
+    "doctor",
+    "--oidc-issuer-url=https://127.0.0.1:1",
+    "--oidc-client-id=headlamp",
+    "--upstream=https://127.0.0.1:1",
 ]
 
 
@@ -162,3 +173,49 @@ def test_the_module_is_the_command_and_never_shows_a_traceback(
     assert b"Traceback" not in done.stderr
     assert bool(done.stdout) is (status == 0)
     assert bool(done.stderr) is (status != 0)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["doctor"], ["rbac", "--mode=wide"]])
+def test_a_reader_who_has_seen_enough_ends_it_without_a_word(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "proxy", *arguments]
+    try:
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=30)
+    finally:
+        os.close(writing)
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert b"Traceback" not in done.stderr
+    assert b"Broken" not in done.stderr
+
+
+def test_ctrl_c_ends_doctor_without_a_traceback() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with subprocess.Popen(
+            [sys.executable, "-m", "proxy", *DOCTOR, f"--headlamp-url={url}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as doctor:
+            connection, _ = silent.accept()
+            with connection:
+                doctor.send_signal(signal.SIGINT)
+                _, err = doctor.communicate(timeout=30)
+    assert (doctor.returncode, err) == (128 + signal.SIGINT, b"")
+
+
+def test_ctrl_c_ends_a_recording_that_plays_without_a_traceback(tmp_path: Path) -> None:
+    lines = [{"version": 2, "width": 80, "height": 24, "title": "a"}, [0, "o", "x"], [60, "o", "y"]]
+    recording = tmp_path / "a.cast"
+    recording.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    with subprocess.Popen(
+        [sys.executable, "-m", "proxy", "audit", "play", "--idle-limit=60s", str(recording)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as player:
+        assert player.stdout is not None
+        assert player.stdout.read(1) == b"x"
+        player.send_signal(signal.SIGINT)
+        _, err = player.communicate(timeout=30)
+    assert (player.returncode, err) == (128 + signal.SIGINT, b"a\n")

@@ -1,8 +1,7 @@
 """The whoami page behind Headlamp's stand-in, a real kube-apiserver, and people of every fate.
 
 Tokens are minted (the proxy has the issuer's keys from a file) and put where Headlamp keeps them,
-in its cookie; so each is of exactly the kind that a test wants. That a sign-in ends there too is
-tested in test_headlamp.py.
+in its cookie; so each is of exactly the kind that a test wants.
 """
 
 from __future__ import annotations

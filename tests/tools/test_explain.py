@@ -218,6 +218,11 @@ def test_what_is_asked_wrongly_is_refused_with_status_2(
     assert problem in explain.err
 
 
+def test_asked_nothing_at_all_it_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain"]) == 2
+    assert capsys.readouterr().err.startswith("--token-file: is required")
+
+
 def test_text_is_for_people(issuer: FakeIssuer, explain: Explain) -> None:
     text = explain.text(issuer.token(groups=["dev"]), "-o", "text")
     assert text.startswith("authenticated\n  username  alice@example.com\n")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -70,11 +68,6 @@ def main(arguments: Sequence[str]) -> int:
     except PlayError as error:
         sys.stderr.write(f"{error}\n")
         return SOME_UNREAD
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # whoever read this has seen enough
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

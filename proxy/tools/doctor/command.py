@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
             findings = asyncio.run(_examined(request, display))
         except KeyboardInterrupt:
             display.clear()
-            return FAILED
+            raise
     display.finish(findings)
     if request.output == "json":
         _print_json(findings, refused)

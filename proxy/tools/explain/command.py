@@ -146,7 +146,7 @@ def _output_of(arguments: Sequence[str]) -> str:
     text = any(
         argument in {"-o=text", "--output=text"}
         or (argument in {"-o", "--output"} and following == "text")
-        for argument, following in zip(arguments, [*arguments[1:], ""], strict=True)
+        for argument, following in zip(arguments, [*arguments, ""][1:], strict=True)
     )
     return "text" if text else "json"
 
