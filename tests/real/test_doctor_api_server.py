@@ -299,6 +299,9 @@ TOO_LITTLE = [
         each(lambda s: constrained(s, None, *CAP), asking, flags(group="strangers")), mended=True),
 ]  # fmt: skip
 
+ANYBODY = {"apiGroups": [""], "resources": ["users", "groups"], "verbs": ["impersonate"]}
+CREDENTIAL_EXTRA = "userextras/authentication.kubernetes.io/credential-id"
+
 TOO_MUCH = [
     Row("cluster-admin, as Headlamp's chart has it", "account_privileged", "* on *", "kubectl delete clusterrolebinding",
         lambda s: s.bind(s.proxy(), role="cluster-admin", name=f"{s.name}-admin"), mended=True),
@@ -330,6 +333,13 @@ TOO_MUCH = [
         rules(groups=(OWN_GROUP, "system:masters")), mended=True),
     Row("a reserved user by name", "account_impersonates_reserved", "system:admin", "kubectl patch",
         rules({"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"], "resourceNames": ["system:admin"]}), mended=True),
+    Row("uids, which no setting asserts", "account_impersonates_reserved", "uids", "kubectl patch",
+        rules({"apiGroups": ["authentication.k8s.io"], "resources": ["uids"], "verbs": ["impersonate"]}), mended=True),
+    Row("an extra more than a setting needs", "account_impersonates_reserved", "userextras/scopes", "kubectl patch",
+        each(rules({"apiGroups": ["authentication.k8s.io"], "resources": ["userextras/scopes", CREDENTIAL_EXTRA], "verbs": ["impersonate"]}),
+             flags(send_credential_id="true")), mended=True),
+    Row("anybody, though people are named", "account_impersonates_anybody", "name people", "kubectl delete clusterrolebinding",
+        lambda s: role_for(s, ANYBODY), mended=True),
 ]  # fmt: skip
 
 
@@ -357,6 +367,16 @@ WELL: dict[str, Wrong] = {
     "cluster-admin, where that is meant": each(
         lambda s: s.bind(s.proxy(), role="cluster-admin", name=f"{s.name}-admin"),
         flags(allow_privileged_service_account="true"),
+    ),
+    "the extra of a setting that is on": each(
+        rules(
+            {
+                "apiGroups": ["authentication.k8s.io"],
+                "resources": [CREDENTIAL_EXTRA],
+                "verbs": ["impersonate"],
+            }
+        ),
+        flags(send_credential_id="true"),
     ),
     "a kubeconfig": kubeconfig(),
     "without an administrator": flags(admin_kubeconfig=None),

@@ -261,3 +261,35 @@ def test_a_pod_as_it_is_deployed_is_well(scene: Scene) -> None:
     found = scene.trust(4)
     assert found["status"] == "ok"
     assert any("put before the proxy" in v["saw"] for v in [found, *found["notes"]])
+
+
+def without_the_proxy(made: Object, host: str = "") -> Object:
+    """Return a Deployment of Headlamp alone, sent to ``host`` for the API server."""
+    spec = made["spec"]["template"]["spec"]
+    spec["initContainers"].clear()
+    env = [{"name": "KUBERNETES_SERVICE_HOST", "value": host}] if host else []
+    headlamp(spec).update(env=env, volumeMounts=[])
+    return made
+
+
+def test_a_headlamp_that_is_sent_to_a_proxy_with_a_service_of_its_own_is_well(scene: Scene) -> None:
+    scene.flags["admin-kubeconfig"] = str(scene.cluster.admin_kubeconfig)
+    scene.apply(without_the_proxy(deployment(scene), f"auth-proxy.{scene.name}.svc"))
+    found = scene.trust(4)
+    assert found["status"] == "ok", found
+    scene.apply(without_the_proxy(deployment(scene), "kubernetes.default.svc"))
+    assert scene.trust(4)["cause"] == "pod_without_proxy"
+
+
+def test_a_proxy_that_only_the_pods_have_is_found(scene: Scene) -> None:
+    """An admission policy injects it; the Deployment says nothing of it."""
+    scene.flags["admin-kubeconfig"] = str(scene.cluster.admin_kubeconfig)
+    injected = deployment(scene)["spec"]["template"]
+    scene.apply(without_the_proxy(deployment(scene)))
+    assert scene.trust(4)["cause"] == "pod_without_proxy"
+    metadata = {"name": "headlamp-1", "namespace": scene.name, **injected["metadata"]}
+    metadata["ownerReferences"] = [
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "headlamp", "uid": "1"}
+    ]
+    scene.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": injected["spec"]})
+    assert scene.trust(4)["status"] == "ok"

@@ -7,7 +7,7 @@ what is too much is that of ``serve`` itself (``reviews.privileges``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from proxy.impersonation import NEVER_ALLOWED, Impersonation
 from proxy.reviews.documents import Question, Rules
 from proxy.reviews.privileges import CANARY, Verdict, beyond, is_impersonation
 from proxy.reviews.requested import service_account
-from proxy.rights import AUTHENTICATION, Rule
+from proxy.rights import AUTHENTICATION, SETTINGS, Rule
 from proxy.tools.deploy.rbac import Mode, Object, Rights, account_manifests
 from proxy.tools.deploy.rbac_command import needed_by
 from proxy.tools.doctor import causes, mends
@@ -29,6 +29,7 @@ _BECOME: Final = "impersonate:user-info"
 _SHOWN: Final = 6
 _OF_KUBERNETES: Final = frozenset({"cluster-admin", "admin", "edit", "view"})
 _NEVER_ASSERTED: Final = frozenset({"serviceaccounts", "nodes", "*"})
+_DETAILS: Final = frozenset({"uids", "userextras"})
 _ADMINISTRATORS: Final = NEVER_ALLOWED
 
 
@@ -75,7 +76,7 @@ def judged(account: Account, config: Config) -> Iterator[Said]:
     if not account.verdict.everything:
         yield from _reserved(account, config)
         yield from _beyond(account, config)
-        yield from _anybody(account)
+        yield from _anybody(account, config)
 
 
 # --- Too much ------------------------------------------------------------------------------------
@@ -116,7 +117,7 @@ def _reserved(account: Account, config: Config) -> Iterator[Said]:
     """Yield what may be impersonated and never is; with --allow-impersonation, anybody may be."""
     if config.allow_impersonation:
         return
-    allowed = {*config.allow_reserved_group, config.authenticated_group}
+    allowed = {*config.allow_reserved_group, config.authenticated_group, *_extras_of(config)}
 
     found = [
         name
@@ -133,10 +134,34 @@ def _reserved(account: Account, config: Config) -> Iterator[Said]:
     )
 
 
+def _extras_of(config: Config) -> frozenset[str]:
+    """Return what of uids and extras the settings may have the proxy assert."""
+    if config.authentication_config is not None:  # its mappings may name any of them
+        return _DETAILS
+    elsewhere = config.upstream is None and config.kubeconfig is None  # who knows which are on
+    settings = [rule for rules in SETTINGS.values() for rule in rules]
+    needed = settings if elsewhere else needed_by(config)
+    return frozenset(what for rule in needed for what in rule.resources)
+
+
+def _unasserted(rule: Rule, allowed: Container[str]) -> list[str]:
+    """Return the resources of a rule as which the proxy never appears."""
+    return [
+        what
+        for what in rule.resources
+        if what in _NEVER_ASSERTED
+        or (
+            (kind := what.partition("/")[0]) in _DETAILS
+            and kind not in allowed
+            and what not in allowed
+        )
+    ]
+
+
 def _reserved_names(rule: Rule, prefixes: tuple[str, ...], allowed: set[str]) -> list[str]:
     if not any(is_impersonation(v) and not v.startswith("impersonate-on:") for v in rule.verbs):
         return []
-    found = [r for r in rule.resources if r in _NEVER_ASSERTED]
+    found = _unasserted(rule, allowed)
     if {"users", "groups"} & set(rule.resources):
         found += [n for n in rule.names if n.startswith(prefixes) and n not in allowed]
     return found
@@ -173,7 +198,7 @@ def _without_reserved(
             continue
         path = f"/rules/{position}"
         names = [name for name in rule.names if name not in reserved]
-        resources = [r for r in rule.resources if r not in _NEVER_ASSERTED]
+        resources = [r for r in rule.resources if r not in reserved]
         if "*" in rule.resources:
             resources = ["users", "groups"]
         if not resources or (rule.names and not names):
@@ -185,17 +210,36 @@ def _without_reserved(
     return [*replaced, *removed]
 
 
-def _anybody(account: Account) -> Iterator[Said]:
+def _anybody(account: Account, config: Config) -> Iterator[Said]:
     listed = account.verdict.unrestricted_impersonation
     found = [what for what in listed if what in {"impersonate users", "impersonate groups"}]
-    if found:
-        yield noted(
-            causes.ACCOUNT_IMPERSONATES_ANYBODY,
-            f"{account.words} may become anybody ({', '.join(found)}); whoever holds its token is "
-            "then anybody as well",
-            "name the people, unless that is meant: "
-            "headlamp-auth-proxy rbac --mode=named --user=... --group=...",
+    if not found:
+        return
+    saw = (
+        f"{account.words} may become anybody ({', '.join(found)}); whoever holds its token is "
+        "then anybody as well"
+    )
+    ours = {CANARY, config.authenticated_group}
+    named = {what: set(_names(account.rules, what)[0]) for what in ("users", "groups")}
+
+    def needless(rule: Rule) -> bool:
+        """Say whether all that a rule gives is given by name as well, people included."""
+        whom = [named[what] for what in rule.resources if what in named]
+        open_ = "impersonate" in rule.verbs and not rule.names
+        return open_ and bool(whom) and all(whom) and any(names - ours for names in whom)
+
+    if any(map(needless, account.rules)):
+        mend = _taken_away(account, needless) or _to_look_for(account)
+        yield failed(
+            causes.ACCOUNT_IMPERSONATES_ANYBODY, f"{saw}, though other rules name people", mend
         )
+        return
+    yield noted(
+        causes.ACCOUNT_IMPERSONATES_ANYBODY,
+        saw,
+        "name the people, unless that is meant: "
+        "headlamp-auth-proxy rbac --mode=named --user=... --group=...",
+    )
 
 
 def _taken_away(account: Account, unwanted: Callable[[Rule], bool]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from proxy.tools.deploy.findings import obstacles
@@ -20,17 +20,19 @@ from proxy.tools.doctor import causes
 from proxy.tools.doctor.verdict import Verdict, failed
 
 _HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _REPOSITORY: Final = IMAGE.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Something that makes pods, and the spec of these."""
+    """Something that makes pods, the spec of these, and the labels by which it knows them."""
 
     kind: str
     name: str
     namespace: str
     spec: Mapping
+    labels: Mapping = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
@@ -56,6 +58,20 @@ class Workload:
                 return found
         return None
 
+    @property
+    def elsewhere(self) -> str:
+        """Return the host at which Headlamp looks for the API server, if it is told of another.
+
+        Empty if that is its own pod, or the API server under the name that it has in every cluster.
+        """
+        for entry in items(self.headlamp, "env"):
+            if value(entry, "name") != _HOST:
+                continue
+            host = str(value(entry, "value") or value(entry, "valueFrom") or "")
+            own = host in _LOOPBACK or host.partition(".")[0] == "kubernetes"
+            return "" if own else host
+        return ""
+
 
 def _is_proxy(container: Any) -> bool:
     image = str(value(container, "image") or "")
@@ -75,6 +91,8 @@ def judged_workload(workload: Workload, account: str) -> Iterator[Verdict]:
     headlamp, proxy = workload.headlamp, workload.proxy
     if headlamp is None:
         return
+    if proxy is None and workload.elsewhere:
+        return  # a proxy with a Service of its own; who answers there is told through Headlamp
     if proxy is None:
         yield failed(
             causes.POD_WITHOUT_PROXY,
@@ -99,7 +117,7 @@ def _environment(workload: Workload, headlamp: Mapping, port: int) -> Iterator[V
     given = {value(e, "name"): value(e, "value") for e in items(headlamp, "env")}
     wrong = [
         f"{name} {given.get(name)!a}" if given.get(name) else f"no {name}"
-        for name, good in ((_HOST, {"127.0.0.1", "localhost", "::1"}), (_PORT, {str(port)}))
+        for name, good in ((_HOST, _LOOPBACK), (_PORT, {str(port)}))
         if given.get(name) not in good
     ]
     if wrong:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from proxy.credentials.kubeconfig import KubeconfigError
@@ -42,7 +43,9 @@ async def examine(x: Examination) -> AsyncIterator[Verdict]:
         for verdict in judged_workload(workload, account):
             found += 1
             yield verdict
-        if not found:
+        if not found and workload.proxy is None:
+            yield ok(f"{workload}: Headlamp is sent to a proxy at {workload.elsewhere}")
+        elif not found:
             yield ok(f"{workload}: Headlamp is put before the proxy, and trusts it")
 
 
@@ -70,13 +73,32 @@ def _own_namespace() -> str:
 
 async def _workloads(admin: Cluster, namespace: str) -> list[Workload] | Unknown:
     """Return what has Headlamp in it; of a pod that something makes, that is enough."""
-    found = []
+    listed: dict[str, list[Any]] = {}
     for kind, path in _KINDS.items():
         items = await admin.items(path.format(namespace))
         if isinstance(items, Unknown):
             return items
-        found += [w for item in items if (w := _workload(kind, namespace, item)) is not None]
-    return [workload for workload in found if workload.headlamp is not None]
+        listed[kind] = items
+    found = [
+        workload
+        for kind, items in listed.items()
+        for item in items
+        if (workload := _workload(kind, namespace, item)) is not None
+        and workload.headlamp is not None
+    ]
+    return [_as_it_runs(workload, listed["Pod"]) for workload in found]
+
+
+def _as_it_runs(workload: Workload, pods: Sequence[Any]) -> Workload:
+    """Return a workload with the spec of its pods, if only these have the proxy (by injection)."""
+    if workload.proxy is not None or not workload.labels:
+        return workload
+    for pod in pods:
+        labels = value(value(pod, "metadata"), "labels") or {}
+        made = replace(workload, spec=value(pod, "spec") or {})
+        if workload.labels.items() <= labels.items() and made.headlamp and made.proxy:
+            return made
+    return workload
 
 
 def _workload(kind: str, namespace: str, item: Any) -> Workload | None:
@@ -84,4 +106,7 @@ def _workload(kind: str, namespace: str, item: Any) -> Workload | None:
     if value(metadata, "ownerReferences"):
         return None
     spec = pod_spec({**item, "kind": kind})
-    return None if spec is None else Workload(kind, str(value(metadata, "name")), namespace, spec)
+    if spec is None:
+        return None
+    labels = value(value(value(item, "spec"), "selector"), "matchLabels") or {}
+    return Workload(kind, str(value(metadata, "name")), namespace, spec, labels)
