@@ -116,13 +116,14 @@ def test_whoever_leaves_early_leaves_no_exit_status(streams: Streams, transport:
 async def test_a_browsers_terminal(streams: Streams) -> None:
     """Its output is recorded with its sizes, a character that came in two halves whole."""
     script = (
-        "trap 'stty size' WINCH; echo ready; "
+        "read -r go; trap 'stty size' WINCH; echo ready; "
         'while ! read -r -t 0.1 line; do :; done; printf "\\303"; sleep 0.1; printf "\\244\\n"; '
         "exit 7"
     )
     query = "container=main&stdin=1&stdout=1&tty=1&command=bash&command=-c"
     async with streams.websocket(ALICE, f"web/exec?{query}&command={quote(script)}") as terminal:
         await terminal.send_bytes(bytes([RESIZE]) + b'{"Width":100,"Height":30}')
+        await terminal.send_bytes(bytes([STDIN]) + b"go\r")
         await receive(terminal, STDOUT, b"ready")
         await terminal.send_bytes(bytes([RESIZE]) + b'{"Width":132,"Height":50}')
         await receive(terminal, STDOUT, b"50 132")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -288,19 +289,19 @@ def test_kubectl_gets_it_as_json(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("jwt", "words"),
+    ("minted", "words"),
     [
-        (token(MALLORY), "Access to this cluster has been suspended for you."),
-        (token(aud="other"), "The token was issued for another application"),
-        (token(exp=1), "The token has expired."),
-        (token("system:admin"), "is reserved for the cluster's own components"),
+        (partial(token, MALLORY), "Access to this cluster has been suspended for you."),
+        (partial(token, aud="other"), "The token was issued for another application"),
+        (partial(token, exp=1), "The token has expired."),
+        (partial(token, "system:admin"), "is reserved for the cluster's own components"),
     ],
     ids=["denied", "audience", "expired", "reserved"],
 )
 def test_kubectl_prints_a_refusal_in_our_words_and_where_to_read_on(
-    stage: Stage, jwt: str, words: str
+    stage: Stage, minted: Callable[[], str], words: str
 ) -> None:
-    config = stage.serve.kubeconfig("refused", jwt)
+    config = stage.serve.kubeconfig("refused", minted())
     said = kubectl(config, "get", "--raw", "/api", check=False).stderr
     assert words in said
     assert PATH in said

@@ -26,9 +26,9 @@ from tests.serving import Serve
 
 PATH = "/.auth-proxy/whoami"
 ALICE, BOB, NEWCOMER, MALLORY = (
-    f"{name}@example.com" for name in ("alice", "bob", "newcomer", "mallory")
+    f"{name}@shop.example" for name in ("alice", "bob", "newcomer", "mallory")
 )
-ERIN = "erin@example.com"  # whom the proxy's account may not impersonate
+ERIN = "erin@shop.example"  # whom the proxy's account may not impersonate
 HOSTILE = '"><script>document.title="owned"</script>@example.com'
 TEAM, HOSTILE_TEAM = "platform-team", "<img src=x onerror=\"document.title='owned'\">"
 DROPPED = "all-of-the-company"
