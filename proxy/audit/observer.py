@@ -6,7 +6,7 @@ nobody could be found for, the one event is ``ResponseStarted``. What this proxy
 like what it passes on, with its reason among the annotations.
 
 All that is the same from request to request is remembered, bounded, under what it was made from:
-who asks, what is asked, the client, and what the policy says to that (some 20 us less for a request).
+who asks, what is asked, the client, and what the policy says to that (some 20 us less a request).
 """
 
 from __future__ import annotations
