@@ -44,6 +44,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from tests.sinks import hand_out
+
 DISCOVERY = "/.well-known/openid-configuration"
 JWKS = "/.well-known/jwks.json"
 CLIENT_ID = "4f1c0d9be27a4c5f8a36b1d2e3f40516"
@@ -124,7 +126,9 @@ class SigningKey:
             header = _json({name: value for name, value in members.items() if value is not None})
         payload = claims if isinstance(claims, bytes) else _json(claims)
         message = f"{b64url(header)}.{b64url(payload)}"
-        return f"{message}.{b64url(self.sign(message.encode(), alg))}"
+        token = f"{message}.{b64url(self.sign(message.encode(), alg))}"
+        hand_out(token)
+        return token
 
 
 def _json(value: Mapping[str, object]) -> bytes:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests import sinks
 from tests.issuer import FakeIssuer
 from tests.kubectl import kubeconfig
 from tests.process import Process, free_port
@@ -87,6 +88,7 @@ class Serve:
             f"--admin-listen=127.0.0.1:{self.admin_port}",
             f"--trust-dir={folder / 'trust'}",
             f"--cert-dir={folder / 'certs'}",
+            *(sinks.flags(folder) if sinks.EVERY_SINK else ()),
             *flags,
         ]
         self._env = env
@@ -110,7 +112,12 @@ class Serve:
     def stop(self) -> int | None:
         """Stop with SIGTERM; return the exit status."""
         process, self._process = self._process, None
-        return process.stop(STOP_GRACE) if process else None
+        if process is None:
+            return None
+        status = process.stop(STOP_GRACE)
+        if sinks.EVERY_SINK:
+            sinks.check(self.folder, self.log, self._argv)
+        return status
 
     @property
     def pid(self) -> int:
@@ -184,7 +191,7 @@ class Serve:
         headers: Mapping[str, str],
         patience: float = 30,
     ) -> tuple[int, dict[str, Any]]:
-        sent = dict(headers)
+        sent = sinks.headers(headers) if sinks.EVERY_SINK else dict(headers)
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
         request = urllib.request.Request(self.url + path, body, sent, method=method)

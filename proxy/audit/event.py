@@ -3,7 +3,10 @@
 The user is the person whose token it was. What the API server's own event of the same request says
 stands under the same ``auditID``; there, that person is the ``impersonatedUser``. The values are
 the ones that it writes itself, so that the two can be compared field by field; only what it reads
-from bodies (the name of what is created) is not known here. Sources: k8s.io/apiserver,
+from bodies (the name of what is created) is not known here.
+
+An event is put together from members, each encoded and masked once and then remembered for as long
+as the same is asked, by the same user, from the same client. Sources: k8s.io/apiserver,
 pkg/audit/request.go and pkg/endpoints/filters/{audit,authn_audit}.go (Kubernetes 1.36).
 """
 
@@ -22,10 +25,11 @@ from urllib.parse import quote
 from proxy.audit.policy import Stage
 from proxy.errors import ProxyError
 from proxy.observe.redaction import redact
-from proxy.requestinfo import RequestInfo
+from proxy.requestinfo import RequestInfo, resolve
 
 API_VERSION: Final = "audit.k8s.io/v1"
 MAX_USER_AGENT: Final = 1024  # bytes
+_REMEMBERED_LENGTH: Final = 256  # bytes of a target; see requestinfo.resolve
 _TRUNCATED: Final = "...TRUNCATED"
 # Every user whom the API server has authenticated is in this group, and policies speak of it.
 AUTHENTICATED: Final = "system:authenticated"
@@ -55,67 +59,72 @@ class User:
     extra: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: one is made for each request
-class Request:
-    """What all events of a request have in common; ``received_at`` in unix seconds.
+def event(
+    stage: Stage,
+    audit_id: str,
+    common: str,
+    received_at: float,
+    at: float,
+    status: str = "",
+    annotations: str = "",
+) -> str:
+    """Return the event of ``stage``, reached ``at`` (unix seconds), in one line of ASCII.
 
-    ``user`` is None where nobody could be authenticated, ``impersonated`` is whom they asked to be.
+    ``common`` is what ``asked``, ``users`` and ``client`` say, and these, ``status`` and
+    ``annotations`` are members of the object as the functions below return them, tokens masked.
     """
-
-    audit_id: str
-    target: bytes
-    info: RequestInfo
-    user: User | None
-    impersonated: User | None = None
-    source_ips: tuple[str, ...] = ()
-    user_agent: bytes = b""
-    received_at: float = 0.0
+    return (
+        f'{{"kind":"Event","apiVersion":"{API_VERSION}","level":"Metadata","auditID":"{audit_id}"'
+        f',"stage":"{stage}"{common}{status},"requestReceivedTimestamp":"{_timestamp(received_at)}"'
+        f',"stageTimestamp":"{_timestamp(at)}"{annotations}}}'
+    )
 
 
-class Record:
-    """The events of one request, as JSON; what they have in common is encoded once."""
-
-    __slots__ = ("_ends", "_received", "_starts")
-
-    def __init__(self, request: Request) -> None:
-        self._starts = (
-            f'{{"kind":"Event","apiVersion":"{API_VERSION}","level":"Metadata","auditID":'
-        )
-        self._starts += f'"{request.audit_id}","stage":'
-        self._ends = redact(_common(request))
-        self._received = _timestamp(request.received_at)
-
-    def event(
-        self, stage: Stage, at: float, status: Status | None, annotations: Mapping[str, str]
-    ) -> str:
-        """Return the event of ``stage``, reached ``at`` (unix seconds), in one line of ASCII."""
-        parts = [f'{self._starts}"{stage}",{self._ends}']
-        if status is not None:
-            parts.append(f'"responseStatus":{_status(status)}')
-        parts.append(f'"requestReceivedTimestamp":"{self._received}"')
-        parts.append(f'"stageTimestamp":"{_timestamp(at)}"')
-        if annotations:
-            parts.append(f'"annotations":{redact(_object(annotations))}')
-        return ",".join(parts) + "}"
+def asked(method: bytes, target: bytes) -> tuple[str, str]:
+    """Return ``requestURI`` and ``verb``, and ``objectRef``, which an event has further behind."""
+    return (_asked if len(target) <= _REMEMBERED_LENGTH else _asked.__wrapped__)(method, target)
 
 
-def _common(request: Request) -> str:
-    info, agent = request.info, request.user_agent
-    fields = [
-        f'"requestURI":{_text(request_uri(request.target))},"verb":{_text(info.verb)}',
-        f'"user":{_user(request.user) if request.user else "{}"}',
-    ]
-    if request.impersonated is not None:
-        fields.append(f'"impersonatedUser":{_user(request.impersonated)}')
-    if request.source_ips:
-        fields.append(f'"sourceIPs":[{",".join(map(_text, request.source_ips))}]')
-    if agent:
-        text = agent[:MAX_USER_AGENT].decode("utf-8", "replace")
-        text += _TRUNCATED if len(agent) > MAX_USER_AGENT else ""
-        fields.append(f'"userAgent":{_text(text)}')
-    if info.is_resource_request:
-        fields.append(f'"objectRef":{_object(_reference(info))}')
-    return ",".join(fields)
+@lru_cache(maxsize=1024)
+def _asked(method: bytes, target: bytes) -> tuple[str, str]:
+    info = resolve(method, target)
+    uri = redact(_text(request_uri(target)))
+    reference = f',"objectRef":{_object(_reference(info))}' if info.is_resource_request else ""
+    return f',"requestURI":{uri},"verb":{_text(info.verb)}', redact(reference)
+
+
+def users(user: User | None, impersonated: User | None = None) -> str:
+    """Return ``user``, empty where nobody could be authenticated, and whom they asked to be."""
+    text = f',"user":{_user(user) if user else "{}"}'
+    if impersonated is not None:
+        text += f',"impersonatedUser":{_user(impersonated)}'
+    return redact(text)
+
+
+def client(source_ips: tuple[str, ...], user_agent: bytes) -> str:
+    """Return ``sourceIPs`` and ``userAgent``, of which MAX_USER_AGENT bytes are kept."""
+    text = f',"sourceIPs":[{",".join(map(_text, source_ips))}]' if source_ips else ""
+    if user_agent:
+        agent = user_agent[:MAX_USER_AGENT].decode("utf-8", "replace")
+        agent += _TRUNCATED if len(user_agent) > MAX_USER_AGENT else ""
+        text += f',"userAgent":{_text(agent)}'
+    return redact(text)
+
+
+def members(annotations: Mapping[str, str]) -> str:
+    """Return annotations as the inside of an object; empty for none."""
+    return redact(_object(annotations)[1:-1])
+
+
+def request_status(code: int, error: ProxyError | None) -> str:
+    """Return ``responseStatus``; see ``status_of``."""
+    if code and (error is None or error.code != code):  # as for every answer of the API server's
+        return f',"responseStatus":{{"metadata":{{}},"code":{code}}}'
+    return response_status(status_of(code, error))
+
+
+def response_status(status: Status) -> str:
+    return f',"responseStatus":{_encode(status)}'
 
 
 def request_uri(target: bytes) -> str:
@@ -129,7 +138,6 @@ def request_uri(target: bytes) -> str:
     return _SECRET.sub(_MASK, text)
 
 
-@lru_cache(maxsize=1024)
 def _user(user: User) -> str:
     extra: dict[str, list[str]] = {}
     for key, value in user.extra:
@@ -146,12 +154,6 @@ def _user(user: User) -> str:
 def _object(fields: Mapping[str, str]) -> str:
     """Encode texts by name; in less than the encoder needs for a mapping."""
     return f"{{{','.join([f'{_text(name)}:{_text(value)}' for name, value in fields.items()])}}}"
-
-
-def _status(status: Status) -> str:
-    if len(status) == 2:  # as for every answer of the API server's own
-        return f'{{"metadata":{{}},"code":{status["code"]}}}'
-    return _encode(status)
 
 
 def _reference(info: RequestInfo) -> dict[str, str]:

@@ -4,38 +4,67 @@ The stages are kube-apiserver's. ``RequestReceived`` is when it is known who ask
 asks that first; ``ResponseStarted`` is for long-running requests alone; and of a request that
 nobody could be found for, the one event is ``ResponseStarted``. What this proxy refuses is audited
 like what it passes on, with its reason among the annotations.
+
+All that is the same from request to request is remembered, bounded, under what it was made from:
+who asks, what is asked, the client, and what the policy says to that (some 20 us less a request).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from proxy.audit.event import (
     AUTHENTICATED,
-    Record,
-    Request,
-    Status,
     User,
-    status_of,
+    asked,
+    client,
+    event,
+    members,
+    request_status,
+    response_status,
     unauthenticated,
+    users,
 )
 from proxy.audit.policy import Policy, Stage, Stages
 from proxy.denial import Bearer
 from proxy.errors import AuthenticationError, ProxyError
 from proxy.forwarded import Chain, Networks, chain
 from proxy.http.exchange import Exchange
-from proxy.http.service import Admission
+from proxy.impersonation import Impersonation
 from proxy.limits import Limit
 from proxy.observe.access_log import MAX_DETAIL, MAX_NAME
 from proxy.observe.requests import outcome_of
+from proxy.requestinfo import resolve
 from proxy.rights import DOMAIN
 from proxy.speaker import PassedThrough
 
+MAX_REMEMBERED: Final = 256  # bytes of a target or User-Agent; see requestinfo.resolve
+REMEMBERED_USERS: Final = 256
 _DIRECT: Final = Chain()
-_NOTHING: Final[Mapping[str, str]] = {}
+
+
+class Who(NamedTuple):
+    """Who asks, None for nobody known, with what events say of them and of their token."""
+
+    username: str | None
+    groups: tuple[str, ...]
+    text: str
+    facts: str
+
+
+_NOBODY: Final = Who(None, (), users(None), "")
+
+
+class _Audited(NamedTuple):
+    """What all events of one request have in common, encoded and masked."""
+
+    stages: Stages
+    common: str
+    facts: str
+    claimed: str  # where it is said to come from, not to be believed
 
 
 class Sink(Protocol):
@@ -51,10 +80,17 @@ class AuditObserver:
     def __init__(
         self, policy: Policy, sinks: Sequence[Sink], forwarded_from: Networks = ()
     ) -> None:
-        self._policy = policy
         self._forwarded_from = forwarded_from
         self._sinks = tuple(sinks)
-        self._audited: dict[Exchange, tuple[Record, Stages]] = {}
+        self._audited: dict[Exchange, _Audited] = {}
+
+        @lru_cache(maxsize=1024)
+        def decide(
+            username: str | None, groups: tuple[str, ...], method: bytes, target: bytes
+        ) -> Stages:
+            return policy.stages(username, groups, resolve(method, target))
+
+        self._decide = decide
 
     def begun(self, exchange: Exchange) -> None:
         """Nothing is told yet: the policy asks who it is."""
@@ -64,22 +100,26 @@ class AuditObserver:
             self._audited[exchange] = audited
 
     def answered(self, exchange: Exchange) -> None:
+        if exchange.kind == "unary":  # the most frequent by far, and never long-running
+            return
         if exchange.info.long_running and (audited := self._audited.get(exchange)):
-            self._tell(audited, "ResponseStarted", status_of(exchange.status, None))
+            self._tell(exchange, audited, "ResponseStarted", request_status(exchange.status, None))
 
     def ended(self, exchange: Exchange) -> None:
         audited = self._audited.pop(exchange, None)
-        if exchange.admission is None and isinstance(exchange.error, AuthenticationError):
-            self._unauthenticated(exchange)
-            return
         if exchange.admission is None:  # refused, or given up, before it was known who asks
+            if isinstance(exchange.error, AuthenticationError):
+                self._unauthenticated(exchange)
+                return
             audited = self._begin(exchange)
         if audited is None:
             return
-        status = status_of(exchange.status, exchange.error)
-        if exchange.info.long_running and not exchange.answered_at:
-            self._tell(audited, "ResponseStarted", status)
-        self._tell(audited, "ResponseComplete", status, self._annotations(exchange))
+        status = request_status(exchange.status, exchange.error)
+        if not exchange.answered_at and exchange.info.long_running:
+            self._tell(exchange, audited, "ResponseStarted", status)
+        if "ResponseComplete" in audited.stages:
+            annotations = _annotations(exchange, audited)
+            self._tell(exchange, audited, "ResponseComplete", status, annotations)
 
     def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
         """What is no request has no event; kube-apiserver does not hear of it either."""
@@ -90,64 +130,56 @@ class AuditObserver:
     def limited(self, limit: Limit) -> None:
         """It was no request yet."""
 
-    def _begin(self, exchange: Exchange) -> tuple[Record, Stages] | None:
+    def _begin(self, exchange: Exchange) -> _Audited | None:
         """Return what is to be told of a request, having told that it was received."""
-        user, impersonated = _users(exchange.admission, _bearer(exchange))
-        stages = self._stages(exchange, user)
-        if not stages:
-            return None
-        audited = Record(self._request(exchange, user, impersonated)), stages
-        self._tell(audited, "RequestReceived")
+        audited = self._find(exchange, _who(exchange))
+        if audited is not None:
+            self._tell(exchange, audited, "RequestReceived")
         return audited
 
-    def _request(
-        self, exchange: Exchange, user: User | None, impersonated: User | None = None
-    ) -> Request:
-        return Request(
-            audit_id=exchange.audit_id,
-            target=exchange.head.target,
-            info=exchange.info,
-            user=user,
-            impersonated=impersonated,
-            source_ips=_source_ips(self._chain(exchange), exchange.client.address),
-            user_agent=exchange.head.header(b"user-agent"),
-            received_at=exchange.received_at,
-        )
-
-    def _chain(self, exchange: Exchange) -> Chain:
-        values = exchange.head.forwarded_for
-        if not values:
-            return _DIRECT
-        return chain(values, exchange.client.address, self._forwarded_from)
-
-    def _annotations(self, exchange: Exchange) -> Mapping[str, str]:
-        claimed = self._chain(exchange).unverified[:MAX_NAME]
-        return _annotations(exchange, claimed)
+    def _find(self, exchange: Exchange, who: Who) -> _Audited | None:
+        head = exchange.head
+        short = len(head.target) <= MAX_REMEMBERED
+        decide = self._decide if short else self._decide.__wrapped__
+        stages = decide(who.username, who.groups, head.method, head.target)
+        if not stages:
+            return None
+        asking, reference = asked(head.method, head.target)
+        address, agent = exchange.client.address, head.header(b"user-agent")
+        values, came = head.forwarded_for, _DIRECT
+        if values:
+            came = chain(values, address, self._forwarded_from)
+        client = _client if len(agent) <= MAX_REMEMBERED else _client.__wrapped__
+        common = f"{asking}{who.text}{client(came.verified, address, agent)}{reference}"
+        return _Audited(stages, common, who.facts, came.unverified[:MAX_NAME])
 
     def _unauthenticated(self, exchange: Exchange) -> None:
-        stages = self._stages(exchange, None)
-        if stages:
-            status = unauthenticated(exchange.head.authorization)
-            record = Record(self._request(exchange, None))
-            self._tell((record, stages), "ResponseStarted", status, self._annotations(exchange))
-
-    def _stages(self, exchange: Exchange, user: User | None) -> Stages:
-        if user is None:
-            return self._policy.stages(None, (), exchange.info)
-        return self._policy.stages(user.username, user.groups, exchange.info)
+        if audited := self._find(exchange, _NOBODY):
+            status = response_status(unauthenticated(exchange.head.authorization))
+            annotations = _annotations(exchange, audited)
+            self._tell(exchange, audited, "ResponseStarted", status, annotations)
 
     def _tell(
         self,
-        audited: tuple[Record, Stages],
+        exchange: Exchange,
+        audited: _Audited,
         stage: Stage,
-        status: Status | None = None,
-        annotations: Mapping[str, str] = _NOTHING,
+        status: str = "",
+        annotations: str = "",
     ) -> None:
-        record, stages = audited
-        if stage in stages:
-            line = record.event(stage, time.time(), status, annotations)
-            for sink in self._sinks:
-                sink.write(line)
+        if stage not in audited.stages:
+            return
+        line = event(
+            stage,
+            exchange.audit_id,
+            audited.common,
+            exchange.received_at,
+            time.time(),
+            status,
+            annotations,
+        )
+        for sink in self._sinks:
+            sink.write(line)
 
 
 def _bearer(exchange: Exchange) -> Bearer | None:
@@ -157,41 +189,65 @@ def _bearer(exchange: Exchange) -> Bearer | None:
     return exchange.error.bearer if exchange.error is not None else None
 
 
-def _users(admission: Admission | None, bearer: Bearer | None) -> tuple[User | None, User | None]:
-    """Return who asks, and whom they asked to be."""
+def _who(exchange: Exchange) -> Who:
+    """Return who asks, as far as it is known."""
+    bearer = _bearer(exchange)
+    identity = exchange.admission.identity if exchange.admission is not None else None
+    if isinstance(identity, PassedThrough):  # not itself: it holds a token, and would be remembered
+        return _passed_through(identity.username, identity.groups, bearer)
+    return _asserted(identity, bearer)
+
+
+@lru_cache(maxsize=REMEMBERED_USERS)
+def _passed_through(username: str, groups: tuple[str, ...], bearer: Bearer | None) -> Who:
+    return Who(username, groups, users(User(username, groups)), _facts(bearer))
+
+
+@lru_cache(maxsize=REMEMBERED_USERS)
+def _asserted(identity: Impersonation | None, bearer: Bearer | None) -> Who:
     person = User(bearer.username, (*bearer.groups, AUTHENTICATED)) if bearer else None
-    if admission is None:
-        return person, None
-    identity = admission.identity
-    if isinstance(identity, PassedThrough):
-        return User(identity.username, identity.groups), None
-    acting = User(
-        identity.username, (*identity.groups, AUTHENTICATED), identity.uid, identity.extra
-    )
-    return (person, acting) if identity.original else (acting, None)
-
-
-def _source_ips(came: Chain, peer: str) -> tuple[str, ...]:
-    """Return what is known of where a request came from, the peer last, as kube-apiserver does."""
-    if peer == "unix" or came.verified[-1:] == (peer,):
-        return came.verified
-    return (*came.verified, peer)
+    impersonated = None
+    if identity is not None:
+        acting = User(
+            identity.username, (*identity.groups, AUTHENTICATED), identity.uid, identity.extra
+        )
+        person, impersonated = (person, acting) if identity.original else (acting, None)
+    text, facts = users(person, impersonated), _facts(bearer)
+    if person is None:
+        return Who(None, (), text, facts)
+    return Who(person.username, person.groups, text, facts)
 
 
 @lru_cache(maxsize=1024)
-def _facts(bearer: Bearer) -> Mapping[str, str]:
-    return {key: ", ".join(values) for key, values in bearer.facts.items()}
+def _client(verified: tuple[str, ...], peer: str, user_agent: bytes) -> str:
+    return client(_source_ips(verified, peer), user_agent)
 
 
-def _annotations(exchange: Exchange, claimed: str) -> Mapping[str, str]:
-    annotations = dict(exchange.annotations)
-    annotations[f"{DOMAIN}/forwarded-for-unverified"] = claimed
-    if (bearer := _bearer(exchange)) is not None:
-        annotations |= _facts(bearer)
+def _source_ips(verified: tuple[str, ...], peer: str) -> tuple[str, ...]:
+    """Return what is known of where a request came from, the peer last, as kube-apiserver does."""
+    if peer == "unix" or verified[-1:] == (peer,):
+        return verified
+    return (*verified, peer)
+
+
+def _facts(bearer: Bearer | None) -> str:
+    if bearer is None:
+        return ""
+    return members({key: ", ".join(values) for key, values in bearer.facts.items()})
+
+
+def _annotations(exchange: Exchange, audited: _Audited) -> str:
+    """Return all annotations: what the token says, and what became of the request."""
+    found = dict(exchange.annotations)
+    if audited.claimed:
+        found[f"{DOMAIN}/forwarded-for-unverified"] = audited.claimed
     if exchange.error is not None:
-        annotations[f"{DOMAIN}/reason"] = exchange.error.label
+        found[f"{DOMAIN}/reason"] = exchange.error.label
         if exchange.error.detail:
-            annotations[f"{DOMAIN}/detail"] = exchange.error.detail[:MAX_DETAIL]
+            found[f"{DOMAIN}/detail"] = exchange.error.detail[:MAX_DETAIL]
     if outcome := outcome_of(exchange):
-        annotations[f"{DOMAIN}/outcome"] = outcome
-    return {key: value for key, value in annotations.items() if value}
+        found[f"{DOMAIN}/outcome"] = outcome
+    parts = [audited.facts] if audited.facts else []
+    if found:
+        parts.append(members({key: value for key, value in found.items() if value}))
+    return f',"annotations":{{{",".join(parts)}}}' if parts else ""

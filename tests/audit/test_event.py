@@ -7,9 +7,19 @@ from typing import Any
 
 import pytest
 
-from proxy.audit.event import Record, Request, User, request_uri, status_of, unauthenticated
+from proxy.audit.event import (
+    User,
+    asked,
+    client,
+    event,
+    members,
+    request_status,
+    request_uri,
+    status_of,
+    unauthenticated,
+    users,
+)
 from proxy.errors import TooManyRequests
-from proxy.requestinfo import resolve
 
 TARGET = b"/apis/apps/v1/namespaces/default/deployments/web/scale?x=1"
 ALICE = User(
@@ -17,22 +27,27 @@ ALICE = User(
 )
 
 
-def event_of(**changes: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "audit_id": "0f8fad5b-d9cb-469f-a165-70867728950e",
-        "target": TARGET,
-        "info": resolve(b"PUT", changes.get("target", TARGET)),
-        "user": ALICE,
-        "source_ips": ("10.0.0.1",),
-        "user_agent": b"kubectl",
-        "received_at": 1_790_000_000.0000015,
-    }
-    record = Record(Request(**(values | changes)))
-    line = record.event("ResponseComplete", 1_790_000_001.5, status_of(200, None), {"k": "v"})
+def event_of(
+    target: bytes = TARGET,
+    user: User | None = ALICE,
+    impersonated: User | None = None,
+    source_ips: tuple[str, ...] = ("10.0.0.1",),
+    user_agent: bytes = b"kubectl",
+) -> dict[str, Any]:
+    asking, reference = asked(b"PUT", target)
+    line = event(
+        "ResponseComplete",
+        "0f8fad5b-d9cb-469f-a165-70867728950e",
+        asking + users(user, impersonated) + client(source_ips, user_agent) + reference,
+        1_790_000_000.0000015,
+        1_790_000_001.5,
+        request_status(200, None),
+        f',"annotations":{{{members({"k": "v"})}}}',
+    )
     assert line.isascii()
     assert "\n" not in line
-    event: dict[str, Any] = json.loads(line)
-    return event
+    said: dict[str, Any] = json.loads(line)
+    return said
 
 
 def test_it_is_what_kube_apiserver_would_write() -> None:
@@ -74,18 +89,18 @@ def test_it_is_what_kube_apiserver_would_write() -> None:
 
 
 def test_what_does_not_apply_is_absent() -> None:
-    event = event_of(target=b"/version", user=None, source_ips=(), user_agent=b"")
-    assert event["user"] == {}
-    assert not {"objectRef", "sourceIPs", "userAgent", "impersonatedUser"} & event.keys()
+    said = event_of(target=b"/version", user=None, source_ips=(), user_agent=b"")
+    assert said["user"] == {}
+    assert not {"objectRef", "sourceIPs", "userAgent", "impersonatedUser"} & said.keys()
     assert event_of(impersonated=User("bob"))["impersonatedUser"] == {"username": "bob"}
 
 
 def test_a_client_cannot_fill_or_forge_a_line() -> None:
-    event = event_of(user_agent=b'"\n\xff' + b"a" * 2000, target=b'/a"\x1b\xff?\xff')
-    assert event["userAgent"].startswith('"\n\ufffd')
-    assert event["userAgent"].endswith("a...TRUNCATED")
-    assert len(event["userAgent"]) < 1100
-    assert event["requestURI"] == '/a"%1B%FF?%FF'
+    said = event_of(user_agent=b'"\n\xff' + b"a" * 2000, target=b'/a"\x1b\xff?\xff')
+    assert said["userAgent"].startswith('"\n\ufffd')
+    assert said["userAgent"].endswith("a...TRUNCATED")
+    assert len(said["userAgent"]) < 1100
+    assert said["requestURI"] == '/a"%1B%FF?%FF'
 
 
 @pytest.mark.parametrize(
