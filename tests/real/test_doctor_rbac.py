@@ -153,6 +153,10 @@ ROWS = [
         "--groups-allow=",
         of_token(each(lambda s: people(s, group(s.group)), flags(groups_allow="k8s-*"))),
         mended=False),
+    Row("groups in a claim that is not read", "groups_not_read", "has them in groups",
+        "--oidc-groups-claim=groups",
+        of_token(each(lambda s: people(s, group(s.group)), flags(oidc_groups_claim="roles"))),
+        mended=False),
 ]  # fmt: skip
 
 

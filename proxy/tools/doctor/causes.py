@@ -224,6 +224,9 @@ SHARED_IN_USER = _cause(
     "The user is of another tailnet, shared in; the token is good all the same.",
 )
 NO_GROUPS_IN_TOKEN = _cause(5, "no_groups_in_token", "The token has no groups.")
+GROUPS_NOT_READ = _cause(
+    5, "groups_not_read", "The token has its groups in a claim that the proxy does not read."
+)
 
 # --- Tokens: the labels under which the proxy refuses them (docs/errors.md) ----------------------
 

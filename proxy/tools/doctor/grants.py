@@ -20,6 +20,7 @@ from proxy.tools.doctor.verdict import Verdict, failed
 from proxy.userinfo import UserInfo
 
 DEFAULT_ROLE: Final = "view"
+_GROUPS_CLAIMS: Final = ("groups", "roles", "tags")  # where issuers put them
 _SURE: Final = frozenset({Miss.BLANK, Miss.CASE, Miss.PREFIX})  # the same person, written otherwise
 
 
@@ -29,12 +30,21 @@ class Sought:
 
     ``user`` is who the API server sees, ``dropped`` the groups that never get there, ``claims``
     what the token says (for hints), ``namespace`` where the user is to work, empty for anywhere.
+    ``groups_claims`` are those that are read, where flags say which.
     """
 
     user: UserInfo
     dropped: tuple[str, ...] = ()
     claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
     namespace: str = ""
+    groups_claims: tuple[str, ...] = ()
+
+    @property
+    def unread(self) -> str:
+        """Return the claim that holds groups in place of those that are read, empty for none."""
+        if not self.groups_claims or any(name in self.claims for name in self.groups_claims):
+            return ""
+        return next((name for name in _GROUPS_CLAIMS if self.claims.get(name)), "")
 
 
 def reasons(sought: Sought, bindings: Bindings) -> Iterator[Verdict]:

@@ -183,6 +183,13 @@ def _nothing(
             f"{saw}; a role that is bound to them does not exist: {found.error}",
             people_binding(subject, namespace=sought.namespace),
         )
+    if sought.unread:
+        read = ", ".join(sought.groups_claims)
+        return failed(
+            causes.GROUPS_NOT_READ,
+            f"{saw}; groups are read from {read}, and the token has them in {sought.unread}",
+            f"--oidc-groups-claim={sought.unread}",
+        )
     if isinstance(bindings, Unknown):
         saw += (
             "; which bindings almost name them cannot be seen by this account (--admin-kubeconfig)"
@@ -202,7 +209,8 @@ def _sought(x: Examination, who: Person) -> Sought:
     assert who.identity is not None
     sent = set(who.identity.groups)
     dropped = tuple(group for group in who.raw.groups if group not in sent)
-    return Sought(who.user, dropped, who.claims, x.asked.namespace)
+    read = () if x.config.authentication_config else x.config.oidc_groups_claim
+    return Sought(who.user, dropped, who.claims, x.asked.namespace, read)
 
 
 def _name(who: Person) -> str:
