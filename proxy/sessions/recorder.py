@@ -24,6 +24,7 @@ from proxy.sessions.asciicast import Encoder
 MAX_QUEUED: Final = 16 << 20  # bytes of one recording that the disk has not taken yet
 COLLECTING: Final = 0.05  # seconds
 CLOSING: Final = 5.0  # seconds
+AT_ONCE: Final = 1 << 18  # bytes that are encoded before they are written, and let go
 EVENT_OVERHEAD: Final = 64  # bytes that an event takes in the queue beside its data
 
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -191,8 +192,8 @@ class Recording:
             self.begun.set_result(None)
 
     def _write(self, queue: list[tuple[float, Write]]) -> None:
-        lines = []
-        room = self._recorder.max_bytes - self._size
+        lines: list[bytes] = []
+        size, room = 0, self._recorder.max_bytes - self._size
         for at, write in queue:
             line = write(self._encoder, at - self._began)
             room -= len(line)
@@ -201,6 +202,12 @@ class Recording:
                 self.stop(f"it has reached {self._recorder.max_bytes} bytes")
                 break
             lines.append(line)
+            size += len(line)
+            if size >= AT_ONCE:
+                self._append(b"".join(lines))
+                lines, size = [], 0
+                if self._sealed:
+                    return
         self._append(b"".join(lines))
 
     def _append(self, data: bytes) -> None:
