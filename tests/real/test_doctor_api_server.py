@@ -327,7 +327,7 @@ TOO_MUCH = [
         each(rules(SECRETS), flags(admin_kubeconfig=None))),
     Row("service accounts", "account_impersonates_reserved", "serviceaccounts", "kubectl patch",
         rules({"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"]}), mended=True),
-    Row("everything may be impersonated", "account_impersonates_reserved", "*", "users",
+    Row("everything may be impersonated", "account_impersonates_reserved", "*", "remove",
         rules({"apiGroups": ["", "authentication.k8s.io"], "resources": ["*"], "verbs": ["impersonate"]}), mended=True),
     Row("system:masters by name", "account_impersonates_reserved", "system:masters", "kubectl patch",
         rules(groups=(OWN_GROUP, "system:masters")), mended=True),

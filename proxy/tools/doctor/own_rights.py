@@ -193,6 +193,7 @@ def _without_reserved(
     """Return the changes to a role's rules; what is removed goes last, and from the end."""
     replaced: list[Object] = []
     removed: list[Object] = []
+    people_are_named = any("users" in rule.resources and {*rule.names} - {CANARY} for rule in rules)
     for position, rule in enumerate(rules):
         if not (reserved := _reserved_names(rule, prefixes, allowed)):
             continue
@@ -200,7 +201,7 @@ def _without_reserved(
         names = [name for name in rule.names if name not in reserved]
         resources = [r for r in rule.resources if r not in reserved]
         if "*" in rule.resources:
-            resources = ["users", "groups"]
+            resources = [] if people_are_named else ["users", "groups"]
         if not resources or (rule.names and not names):
             removed.insert(0, {"op": "remove", "path": path})
             continue
