@@ -19,7 +19,7 @@ from proxy.denial import Bearer, parse_deny_list
 from proxy.gate import Gate
 from proxy.headers import RequestHeaders
 from proxy.http.audit_id import new_audit_id
-from proxy.http.head import parse_request, parse_response, write_request, write_response
+from proxy.http.head import parse_request, parse_response, write_response
 from proxy.impersonation import Policy, impersonate, verify_outgoing
 from proxy.limits import MAX_REQUESTS_PER_USER, Tally
 from proxy.observe.access_log import AccessLog, Entry, Identity
@@ -29,6 +29,7 @@ from proxy.requestinfo import resolve
 from proxy.userinfo import UserInfo
 from tests.authn.tokens import NOWHERE
 from tests.issuer import jwks_document, rsa_key, tsidp_claims
+from tests.wire import write_request
 
 ISSUER = "https://idp.tail1234.ts.net"
 NOW = 1_790_000_000.0

@@ -18,7 +18,17 @@ from typing import Self
 
 import h11
 
+from proxy.http.head import RequestHead, write_fields, write_start
+
 PATIENCE = 10.0  # seconds that any single expected event may take
+
+
+def write_request(
+    head: RequestHead, *, authority: bytes, credential: bytes, identity: bytes, audit_id: str
+) -> bytes:
+    """Return the whole head that an exchange sends upstream the first time."""
+    start = write_start(head, authority=authority, audit_id=audit_id)
+    return start + write_fields(head, credential=credential, identity=identity)
 
 
 @dataclass

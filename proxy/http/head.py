@@ -250,14 +250,6 @@ def _upgrade(head: RequestHead, values: list[bytes]) -> bytes:
     return protocol
 
 
-def write_request(
-    head: RequestHead, *, authority: bytes, credential: bytes, identity: bytes, audit_id: str
-) -> bytes:
-    """Write the head that goes upstream, from parts that may pass and nothing else."""
-    start = write_start(head, authority=authority, audit_id=audit_id)
-    return start + write_fields(head, credential=credential, identity=identity)
-
-
 def write_start(head: RequestHead, *, authority: bytes, audit_id: str) -> bytes:
     """Write what is another's with each request: ``START_LINES`` lines."""
     lines = b"%s %s HTTP/1.1\r\nHost: %s\r\nAudit-Id: %s\r\n"

@@ -25,7 +25,6 @@ from proxy.http.head import (
     RequestHead,
     parse_request,
     parse_response,
-    write_request,
     write_response,
 )
 from proxy.http.service import Admission
@@ -33,6 +32,7 @@ from proxy.impersonation import Impersonation, Policy
 from proxy.requestinfo import resolve
 from proxy.speaker import OnBehalf
 from tests.fuzz.tokens import AUTHENTICATOR, NOW, genuine
+from tests.wire import write_request
 
 CREDENTIAL: Final = b"Bearer the-proxy-s-own"
 POLICY: Final = Policy("headlamp-auth-proxy:authenticated")

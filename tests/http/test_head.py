@@ -19,9 +19,9 @@ from proxy.http.head import (
     RequestHead,
     parse_request,
     parse_response,
-    write_request,
 )
 from proxy.limits import DEFAULTS
+from tests.wire import write_request
 
 
 def request(fields: bytes = b"", line: bytes = b"GET /a HTTP/1.1") -> RequestHead:

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from proxy.errors import Internal
 from proxy.headers import RequestHeaders, Role
-from proxy.http.head import parse_request, write_request
+from proxy.http.head import parse_request
 from proxy.impersonation import impersonate, verify_outgoing
 from proxy.userinfo import UserInfo
 from tests.corpus import GROUP, POLICY
 from tests.http.memory import World
+from tests.wire import write_request
 
 CREDENTIAL = b"Authorization: Bearer the-proxy-itself\r\n"
 ALICE = impersonate(UserInfo("alice", groups=(GROUP,)), POLICY)
