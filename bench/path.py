@@ -213,13 +213,7 @@ def _in_loop(work: Callable[[Joined], float], policy_file: bytes = b"") -> float
 
 def _seconds(path: Joined, request: bytes) -> float:
     """Return the best of many short runs: the others were disturbed."""
-    number, best = 200, float("inf")
-    gc.collect()
-    for _ in range(200):
-        began = time.thread_time()
-        path.send(request, number)
-        best = min(best, time.thread_time() - began)
-    return best / number
+    return _best(path, request, number=200, runs=200, clock=time.thread_time)
 
 
 def _print_audited(whose: str, request: bytes) -> None:
@@ -236,12 +230,19 @@ def _print_audited(whose: str, request: bytes) -> None:
 
 def _process_seconds(path: Joined, request: bytes) -> float:
     """Return the best of a few runs in CPU of all threads; each writes what it has collected."""
-    number, best = 1000, float("inf")
+    return _best(path, request, number=1000, runs=10, clock=time.process_time)
+
+
+def _best(
+    path: Joined, request: bytes, *, number: int, runs: int, clock: Callable[[], float]
+) -> float:
+    """Return the seconds of ``clock`` for one of ``number`` requests, in the best of ``runs``."""
+    best = float("inf")
     gc.collect()
-    for _ in range(10):
-        began = time.process_time()
+    for _ in range(runs):
+        began = clock()
         path.send(request, number)
-        best = min(best, time.process_time() - began)
+        best = min(best, clock() - began)
     return best / number
 
 

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.audit.test_webhook import Collector, kubeconfig
 from tests.faults.conftest import Stage, token
 
@@ -45,29 +47,30 @@ def test_on_standard_output_an_event_is_a_line(stage: Stage) -> None:
     assert request["audit_id"] == event["auditID"]
 
 
-def test_a_webhook_has_every_event_at_the_latest_when_the_proxy_has_stopped(
-    stage: Stage,
-) -> None:
-    folder = stage.folder / "webhook"
-    folder.mkdir()
-    with Collector(folder) as collector:
-        flag = f"--audit-webhook-config-file={kubeconfig(collector, folder)}"
-        with stage.serve(policy(stage.folder), flag) as serve:
-            serve.wait_ready()
-            for _ in range(3):
-                assert serve.get(PODS, token(ALICE))[0] == 200
-            assert serve.stop() == 0
-        events = [event for request in collector.requests for event in request.json()["items"]]
-    assert [told(event) for event in events] == [(ALICE, "pods", 200)] * 3
-
-
-def test_a_webhook_that_is_away_costs_nobody_anything(stage: Stage) -> None:
-    folder = stage.folder / "webhook"
-    folder.mkdir()
-    with Collector(folder) as collector:
-        flag = f"--audit-webhook-config-file={kubeconfig(collector, folder)}"
+def serve_three(stage: Stage, webhook: Path) -> None:
+    """Serve three requests, and stop."""
+    flag = f"--audit-webhook-config-file={webhook}"
     with stage.serve(policy(stage.folder), flag) as serve:
         serve.wait_ready()
         for _ in range(3):
             assert serve.get(PODS, token(ALICE))[0] == 200
         assert serve.stop() == 0
+
+
+def test_a_webhook_has_every_event_at_the_latest_when_the_proxy_has_stopped(
+    stage: Stage, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("webhook")
+    with Collector(folder) as collector:
+        serve_three(stage, kubeconfig(collector, folder))
+        events = [event for request in collector.requests for event in request.json()["items"]]
+    assert [told(event) for event in events] == [(ALICE, "pods", 200)] * 3
+
+
+def test_a_webhook_that_is_away_costs_nobody_anything(
+    stage: Stage, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("webhook")
+    with Collector(folder) as collector:
+        webhook = kubeconfig(collector, folder)
+    serve_three(stage, webhook)
