@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -174,6 +174,18 @@ class Scene:
 Wrong = Callable[[Scene], Any]
 
 
+@dataclass(frozen=True)
+class Row:
+    """``wrong`` breaks it; ``mended``: the mend, pasted, makes it well."""
+
+    name: str
+    cause: str
+    saw: str
+    mend: str
+    wrong: Wrong
+    mended: bool = False
+
+
 def each(*wrongs: Wrong) -> Wrong:
     """Break one thing after the other."""
 
@@ -199,6 +211,30 @@ def user(name: str) -> Object:
 
 def group(name: str) -> Object:
     return {"apiGroup": RBAC, "kind": "Group", "name": name}
+
+
+class Expected(Protocol):
+    """What is looked at of a row."""
+
+    @property
+    def cause(self) -> str: ...
+    @property
+    def saw(self) -> str: ...
+    @property
+    def mend(self) -> str: ...
+    @property
+    def mended(self) -> bool: ...
+
+
+def hold(scene: Scene, trust: int, row: Expected, status: str = "failed") -> None:
+    """Hold what doctor says of a trust against a row, and its mend against the trust."""
+    found = scene.trust(trust)
+    assert (found["status"], found["cause"]) == (status, row.cause), found
+    assert row.saw in found["saw"]
+    assert row.mend in found["mend"]
+    if row.mended:
+        scene.paste(found["mend"])
+        assert scene.trust(trust)["status"] == "ok"
 
 
 def scene_of(cluster: Cluster, folder: Path, capsys: pytest.CaptureFixture[str]) -> Scene:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
@@ -28,12 +27,14 @@ from tests.process import free_port
 from tests.real import fronts
 from tests.real.cluster import Cluster
 from tests.real.doctoring import (
+    Row,
     Rule,
     Scene,
     Wrong,
     each,
     flags,
     group,
+    hold,
     impersonating,
     scene_of,
     user,
@@ -50,18 +51,6 @@ def scene(cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     made = scene_of(cluster, tmp_path, capsys)
     made.flags["admin-kubeconfig"] = str(cluster.admin_kubeconfig)
     return made
-
-
-@dataclass(frozen=True)
-class Row:
-    """``wrong`` breaks it; ``mended``: the mend, pasted, makes it well."""
-
-    name: str
-    cause: str
-    saw: str
-    mend: str
-    wrong: Wrong
-    mended: bool = False
 
 
 # --- How things are broken -----------------------------------------------------------------------
@@ -348,13 +337,7 @@ TOO_MUCH = [
 )
 def test_what_is_wrong_is_named_and_the_mend_mends(scene: Scene, row: Row) -> None:
     row.wrong(scene)
-    found = scene.trust(4)
-    assert (found["status"], found["cause"]) == ("failed", row.cause), found
-    assert row.saw in found["saw"]
-    assert row.mend in found["mend"]
-    if row.mended:
-        scene.paste(found["mend"])
-        assert scene.trust(4)["status"] == "ok"
+    hold(scene, 4, row)
 
 
 WELL: dict[str, Wrong] = {

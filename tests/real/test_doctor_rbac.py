@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.real import doctoring
 from tests.real.cluster import Cluster
-from tests.real.doctoring import RBAC, Scene, Wrong, each, flags, group, scene_of, user
+from tests.real.doctoring import RBAC, Scene, Wrong, each, flags, group, hold, scene_of, user
 
 READER = "system:aggregate-to-view"  # "view" itself is empty without its controller
 
@@ -33,14 +34,9 @@ def people(scene: Scene, *subjects: Any, role: str = READER, namespace: str = ""
 
 
 @dataclass(frozen=True)
-class Row:
-    """``wrong`` breaks it; ``mended``: the mend, pasted, makes it well."""
+class Row(doctoring.Row):
+    """One whose mend is pasted, unless it says otherwise."""
 
-    name: str
-    cause: str
-    saw: str
-    mend: str
-    wrong: Wrong
     mended: bool = True
     status: str = "failed"
 
@@ -163,13 +159,7 @@ ROWS = [
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_what_is_wrong_is_named_and_the_mend_mends(scene: Scene, row: Row) -> None:
     row.wrong(scene)
-    found = scene.trust(5)
-    assert (found["status"], found["cause"]) == (row.status, row.cause), found
-    assert row.saw in found["saw"]
-    assert row.mend in found["mend"]
-    if row.mended:
-        scene.paste(found["mend"])
-        assert scene.trust(5)["status"] == "ok"
+    hold(scene, 5, row, row.status)
 
 
 def test_whoever_is_bound_is_well_and_it_says_by_what(scene: Scene) -> None:
