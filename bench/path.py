@@ -149,7 +149,7 @@ class Joined:
         self.client: ClientConnection = arrived
         self.down, self.up = Transport(), Transport()
         self.client.connection_made(self.down)
-        self.upstream = UpstreamConnection(self.pool._forget)
+        self.upstream = UpstreamConnection(self.pool._forget, self.pool._heads.read)
         self.upstream.connection_made(self.up)
         self.upstream.tls = context
         self.upstream.opened_at = self.upstream.idle_since = asyncio.get_running_loop().time()

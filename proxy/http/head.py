@@ -282,13 +282,14 @@ _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 @dataclass(slots=True)
 class ResponseHead:
     """A response head. ``content_length`` and ``chunked`` are as the head says, whatever the
-    request was: what body there is, is decided by ``body.response_body``.
+    request was: what body there is, is decided by ``body.response_body``. ``passing`` are whole
+    lines.
     """
 
     status: int
     status_text: bytes
     http11: bool
-    passing: list[Field]
+    passing: list[bytes]
     options: frozenset[bytes]
     upgrade: bytes
     content_length: int | None
@@ -350,7 +351,7 @@ def parse_response(head: bytes) -> ResponseHead:
         status,
         collected.status_text,
         head[7:8] == b"1",
-        passing,
+        [b"%s: %s\r\n" % field for field in passing],
         options,
         upgrade,
         content_length,
@@ -367,7 +368,5 @@ def _response_length(value: bytes) -> int:
 
 def write_response(head: ResponseHead, framing: bytes) -> bytes:
     """Write the head that goes to the client; ``framing`` are whole header lines of ours."""
-    parts = [b"HTTP/1.1 %d %s\r\n" % (head.status, head.status_text)]
-    parts += [b"%s: %s\r\n" % passing for passing in head.passing]
-    parts += (framing, b"\r\n")
-    return b"".join(parts)
+    start = b"HTTP/1.1 %d %s\r\n" % (head.status, head.status_text)
+    return b"".join((start, *head.passing, framing, b"\r\n"))

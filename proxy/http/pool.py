@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from proxy.errors import UpstreamCertificate, UpstreamUnreachable
+from proxy.http.known_lines import ResponseReader
 from proxy.http.tls_transport import Buffers, connect
 from proxy.http.upstream import UpstreamConnection
 
@@ -75,6 +76,7 @@ class Pool:
         self._tls = tls
         self._connect = connect
         self._buffers = Buffers()
+        self._heads = ResponseReader()
         self._loop = asyncio.get_running_loop()
         self._context: ssl.SSLContext | None = None  # that the idle connections were made with
         self._idle: list[UpstreamConnection] = []  # the one last used at the end
@@ -109,7 +111,7 @@ class Pool:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 transport, connection = await self._connect(
-                    lambda: UpstreamConnection(self._forget),
+                    lambda: UpstreamConnection(self._forget, self._heads.read),
                     self._host,
                     self._port,
                     context,

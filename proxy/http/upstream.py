@@ -70,6 +70,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_keep_alive",
         "_on_lost",
         "_paused",
+        "_read",
         "_tunnel",
         "heard",
         "idle_since",
@@ -84,12 +85,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, on_lost: Callable[[UpstreamConnection], None]) -> None:
+    def __init__(
+        self,
+        on_lost: Callable[[UpstreamConnection], None],
+        read: Callable[[bytes], ResponseHead] = parse_response,
+    ) -> None:
         self.owner: Owner | None = None
         self.opened_at = self.idle_since = 0.0
         self.reused = self.heard = self.lost = self.vanished = False
         self.tls: ssl.SSLContext | None = None  # that it was made with
         self._on_lost = on_lost
+        self._read = read
         self._buffer = b""  # of a head that is not complete yet
         self._head_bytes = 0  # that came before the body, of all heads of this answer
         self._body: Body | None = None  # None until the final head has come
@@ -219,7 +225,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._buffer += data
         self._head_bytes += len(data)
         while (end := self._buffer.find(END, searched)) >= 0:
-            head = parse_response(self._buffer[: end + len(END)])
+            head = self._read(self._buffer[: end + len(END)])
             rest, self._buffer, searched = self._buffer[end + len(END) :], b"", 0
             if head.status < 100:
                 raise UpstreamMalformed("a status below 100")
