@@ -80,6 +80,44 @@ class Exchange:
     its audit event is to say (keys in the form ``domain/name``).
     """
 
+    __slots__ = (
+        "_body",
+        "_chunking",
+        "_close",
+        "_held",
+        "_pool",
+        "_retried",
+        "_reuse",
+        "_service",
+        "_tally",
+        "_task",
+        "_until_close",
+        "_upstream",
+        "_upstream_full",
+        "admission",
+        "annotations",
+        "answered_at",
+        "audit_id",
+        "began_at",
+        "bytes_received",
+        "bytes_sent",
+        "client",
+        "client_left",
+        "ended_at",
+        "error",
+        "head",
+        "impersonation_forbidden",
+        "info",
+        "kind",
+        "received_at",
+        "request_done",
+        "sent_at",
+        "session",
+        "sniffed",
+        "status",
+        "truncated",
+    )
+
     def __init__(self, service: Service, client: ClientConnection, head: RequestHead) -> None:
         self.audit_id = new_audit_id()
         self.received_at = time.time()
@@ -306,7 +344,7 @@ class Exchange:
         return encode_chunk(parts) + (LAST_CHUNK if self.request_done else b"")
 
     def _await_answer(self) -> None:
-        if not self.status and not self.info.long_running and not self.head.upgrade:
+        if not self.status and self.kind == "unary":
             self.client.timer.set(ANSWER_TIMEOUT)
 
     # the way down (upstream.Owner)

@@ -104,7 +104,7 @@ class HeadReader:
     def read(self, head: bytes) -> RequestHead:
         """Read a whole request head, empty line included; raises a ``RequestError``."""
         line = _LINE.match(head)
-        if line is None or len(head) - line.end() > LONGEST or _TRACED in head:
+        if line is None or len(head) - line.end() > LONGEST:
             return parse_request(head, self._headers, self._max_fields)
         block = head[line.end() :]
         key = hmac.digest(self._secret, block, "sha256")
@@ -119,7 +119,7 @@ class HeadReader:
 
     def _read_new(self, head: bytes, block: bytes, key: bytes) -> RequestHead:
         read = parse_request(head, self._headers, self._max_fields)
-        if _is_plain(read):
+        if _is_plain(read) and _TRACED not in block:
             read.known = Known(read, block)
             self._keep(key, read.known)
         return read
