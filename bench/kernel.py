@@ -10,7 +10,7 @@ import os
 import platform
 import re
 import resource
-import sysconfig
+import sys
 import time
 from pathlib import Path
 
@@ -35,14 +35,13 @@ def load() -> float:
 
 
 def machine() -> dict[str, str]:
-    """Say on what was measured; how Python was built counts for a tenth or more."""
-    profiled = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
+    """Say on what was measured; whose build of Python it is counts for a tenth or more."""
     model = re.search(r"model name\s+: (.+)", Path("/proc/cpuinfo").read_text())
     return {
         "processor": model[1] if model else os.uname().machine,
         "cores": str(os.cpu_count()),
         "kernel": os.uname().release,
-        "Python": f"{platform.python_version()} built with{'' if profiled else 'out'} profile",
+        "Python": f"{platform.python_version()} of {sys.base_prefix}",
     }
 
 

@@ -7,8 +7,8 @@ a third of the instructions of reading and writing a head (``python -m bench.par
 What must stay true:
 
 1. The outcome is that of ``parse_response`` on the same bytes, for every head.
-2. A line is remembered only from a head that llhttp accepted, as the very bytes that it was read
-   as, and only if what it says does not depend on the lines around it.
+2. A line is remembered only of a field that llhttp has read, and only if what it says does not
+   depend on the lines around it.
 3. Only headers are remembered that say nothing of anybody (no services' own, which may be secrets).
 """
 
@@ -71,7 +71,7 @@ class ResponseReader:
                 passing.append(line + b"\r\n")
             elif line == _CHUNKED and not chunked:
                 chunked = True
-            elif line == _KEEP_ALIVE and not kept:
+            elif line == _KEEP_ALIVE:
                 kept = True
             elif _AUDIT_ID.fullmatch(line) is None:
                 return self._read_new(head, lines)
@@ -87,9 +87,8 @@ class ResponseReader:
         if always and lines[0] == b"HTTP/1.1 %d %s" % (status, text):
             _keep(self._starts, lines[0], (status, text))
         for passed in read.passing:
-            line = passed[:-2]
-            if line in lines and line.partition(b":")[0].lower() in _NAMES:
-                _keep(self._lines, line, passed)
+            if passed.partition(b":")[0].lower() in _NAMES:
+                _keep(self._lines, passed.removesuffix(b"\r\n"), passed)
         return read
 
 

@@ -23,10 +23,12 @@ from proxy.http.head import (
     END,
     MAX_RESPONSE_HEAD_BYTES,
     RequestHead,
+    ResponseHead,
     parse_request,
     parse_response,
     write_response,
 )
+from proxy.http.known_lines import ResponseReader
 from proxy.http.service import Admission
 from proxy.impersonation import Impersonation, Policy
 from proxy.requestinfo import resolve
@@ -56,6 +58,7 @@ MAY_NOT_COME_BACK: Final = frozenset(
 )
 AUDIT_ID: Final = b"0f8fad5b-d9cb-469f-a165-70867728950e"
 HEADERS: Final = RequestHeaders()
+KNOWN: Final = ResponseReader()
 
 
 class _Everybody:
@@ -124,14 +127,22 @@ def _check_outgoing(written: bytes, head: RequestHead) -> None:
 
 
 def response(data: bytes) -> None:
-    """Read a response head and write it for the client."""
+    """Read a response head, anew and as one that may be known, and write it for the client."""
     end = data.find(END)
     if end < 0 or end > MAX_RESPONSE_HEAD_BYTES:
         return  # the connection to the API server waits for more, or gives up
     raw = data[: end + len(END)]
     try:
-        head = parse_response(raw)
+        head: ResponseHead | None = parse_response(raw)
     except UpstreamMalformed:
+        head = None
+    for _ in range(2):
+        try:
+            known: ResponseHead | None = KNOWN.read(raw)
+        except UpstreamMalformed:
+            known = None
+        assert known == head
+    if head is None:
         return
     if not 200 <= head.status <= 999:
         return
@@ -144,7 +155,8 @@ def response(data: bytes) -> None:
     assert b"connection" not in names
     assert b"transfer-encoding" not in names
     assert not (head.chunked and head.content_length is not None)
-    assert names.count(b"content-length") == (head.content_length is not None)
+    length = head.content_length is not None and head.status != 204
+    assert names.count(b"content-length") == length
 
 
 def chunked(data: bytes) -> None:
