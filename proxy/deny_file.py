@@ -11,13 +11,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from proxy.denial import Bearer, DenyList, InvalidDenyList, parse_deny_list
 from proxy.errors import Denied
-from proxy.files import FollowedFile, SourceError
-
-LOOK_EVERY: Final = 1.0  # seconds
+from proxy.files import FollowedFile
+from proxy.followed import Followed
 
 _log = logging.getLogger(__name__)
 
@@ -31,17 +29,20 @@ class DenyFile:
 
     def __init__(self, path: Path) -> None:
         self.on_change: Callable[[], int] = int
-        self._file = FollowedFile(path, "--deny-file")
-        self._loop = asyncio.get_running_loop()
-        self._document = self._file.read()
-        self._list = parse_deny_list(self._document)
-        self._failure = ""
-        self._looked_at = self._loop.time()
+        self._followed = Followed(
+            FollowedFile(path, "--deny-file"),
+            parse_deny_list,
+            InvalidDenyList,
+            self._take,
+            name="the deny file",
+            held="the list held stays in force",
+        )
+        self._list = self._followed.start()
 
     @property
     def healthy(self) -> bool:
         """Whether the list in force is what the file says."""
-        return not self._failure
+        return self._followed.healthy
 
     @property
     def entries(self) -> int:
@@ -49,54 +50,25 @@ class DenyFile:
 
     def check(self, bearer: Bearer) -> None:
         """Raise Denied for a bearer who is on the list as it is in the file now."""
-        now = self._loop.time()
-        if now - self._looked_at >= LOOK_EVERY:
-            self._looked_at = now
-            self._look()
+        self._followed.now()
         if self._list.denies(bearer):
             raise Denied(f"user {bearer.username!a} is on the deny list")
 
     async def run(self) -> None:
         """Look though nobody asks, so that open streams end without a new request."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
-            self._look()
-
-    def _look(self) -> None:
-        try:
-            document = self._file.read()
-            if document != self._document:
-                self._take(parse_deny_list(document))
-                self._document = document
-        except SourceError as error:
-            self._report(str(error))
-        except InvalidDenyList as error:
-            self._report(f"{self._file.origin}: {error}")
-        else:
-            if self._failure:
-                _log.info("the deny file can be used again", extra=_sizes(self._list))
-            self._failure = ""
+        await self._followed.run()
 
     def _take(self, denied: DenyList) -> None:
         self._list = denied
         # A moment later: a request that is just being checked must not end under its own hands.
-        self._loop.call_soon(self._changed)
+        asyncio.get_running_loop().call_soon(self._changed)
 
     def _changed(self) -> None:
         ended = self.on_change()
-        _log.warning("the deny list has changed", extra={**_sizes(self._list), "ended": ended})
-
-    def _report(self, failure: str) -> None:
-        """Log a failure once for each cause."""
-        if failure != self._failure:
-            _log.error("the deny file cannot be used: %s; the list held stays in force", failure)
-        self._failure = failure
-
-
-def _sizes(denied: DenyList) -> dict[str, int]:
-    return {
-        "users": len(denied.users),
-        "groups": len(denied.groups),
-        "subjects": len(denied.subjects),
-        "token_ids": len(denied.token_ids),
-    }
+        sizes = {
+            "users": len(self._list.users),
+            "groups": len(self._list.groups),
+            "subjects": len(self._list.subjects),
+            "token_ids": len(self._list.token_ids),
+        }
+        _log.warning("the deny list has changed", extra={**sizes, "ended": ended})

@@ -24,6 +24,7 @@ from proxy.authn.jwks_file import JWKSFile
 from proxy.authn.keyset import KeySet
 from proxy.config import Config
 from proxy.files import FollowedFile, SourceError
+from proxy.outage import Outage
 from proxy.plans import plans_of
 
 LOOK_EVERY: Final = 1.0  # seconds
@@ -76,7 +77,7 @@ class Issuers:
         self._file = FollowedFile(path, "--authentication-config") if path else None
         self._content = self._file.read() if self._file else None
         self._held = [self._hold(plan) for plan in plans_of(config, self._content)]
-        self._failure = ""
+        self._outage = Outage()
         self.authenticator = Authenticator(held.trusted for held in self._held)
 
     @property
@@ -92,7 +93,7 @@ class Issuers:
     @property
     def up_to_date(self) -> bool:
         """Whether the file as it is now is what is in force."""
-        return not self._failure
+        return not self._outage
 
     @property
     def last_success(self) -> float:
@@ -128,10 +129,9 @@ class Issuers:
         """Take a new version of the file into force if it can be used."""
         try:
             content = file.read()
-            if content == self._content and self.up_to_date:
-                return
             if content == self._content:
-                self._report("")  # it is again what it was
+                if self._outage.ends():
+                    _log.info("the authentication configuration is again the one that is in force")
                 return
             plans = plans_of(self._config, content)
         except (SourceError, InvalidConfiguration) as error:
@@ -161,7 +161,7 @@ class Issuers:
         self._on_change()
         await self._stop(going)
         self._observer.authentication_config_reloaded("success")
-        self._failure = ""
+        self._outage.ends()
         issuers = [held.plan.rules.issuer for held in new]
         _log.info("a new authentication configuration is in force", extra={"issuers": issuers})
         return True
@@ -183,15 +183,12 @@ class Issuers:
 
     def _report(self, failure: str) -> None:
         """Log and count a version that cannot be used, once for each cause."""
-        if failure and failure != self._failure:
+        if self._outage.fails(failure):
             _log.error(
                 "the authentication configuration cannot be used, the old one stays in force: %s",
                 failure,
             )
             self._observer.authentication_config_reloaded("failure")
-        elif self._failure and not failure:
-            _log.info("the authentication configuration is again the one that is in force")
-        self._failure = failure
 
     def _hold(self, plan: Plan, unchanged: _Held | None = None) -> _Held:
         source = unchanged.source if unchanged else self._source(plan)

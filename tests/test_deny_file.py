@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look on every request."""
-    monkeypatch.setattr("proxy.deny_file.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("proxy.followed.LOOK_EVERY", 0.0)
 
 
 def publish(path: Path, content: str | None) -> None:
@@ -75,26 +74,6 @@ async def test_a_change_is_in_force_on_the_next_request_and_what_is_under_way_en
     )  # fmt: skip
 
 
-async def test_a_swapped_link_is_followed_as_in_a_config_map(tmp_path: Path) -> None:
-    swap = _config_map(tmp_path)
-    file = DenyFile(tmp_path / "deny.yaml")
-    ops = Bearer("carol", ("ops",))
-    assert not denied(file, ops)
-    swap()
-    assert denied(file, ops)
-
-
-def _config_map(tmp_path: Path) -> Callable[[], object]:
-    """Lay a volume out as the kubelet does; return what shows its second version."""
-    for name, content in (("..v1", ""), ("..v2", "groups: [ops]")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "deny.yaml").write_text(content)
-    (tmp_path / "..data").symlink_to("..v1")
-    (tmp_path / "deny.yaml").symlink_to("..data/deny.yaml")
-    (tmp_path / "..new").symlink_to("..v2")
-    return lambda: (tmp_path / "..new").rename(tmp_path / "..data")
-
-
 async def test_it_is_looked_at_though_nobody_asks(path: Path) -> None:
     file = DenyFile(path)
     changed = asyncio.Event()
@@ -126,15 +105,6 @@ async def test_a_version_that_cannot_be_used_leaves_the_old_one_in_force(
     publish(path, "users: [bob]")
     assert (denied(file, ALICE), denied(file, BOB)) == (False, True)
     assert file.healthy
-
-
-async def test_the_file_is_looked_at_once_a_second_and_no_more(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("proxy.deny_file.LOOK_EVERY", 60.0)
-    file = DenyFile(path)
-    publish(path, "")
-    assert denied(file, ALICE)
 
 
 async def test_without_a_usable_list_there_is_no_start(path: Path) -> None:

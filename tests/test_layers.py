@@ -27,6 +27,7 @@ PURE = {
     "proxy/impersonation.py",
     "proxy/limits.py",
     "proxy/missing_rule.py",
+    "proxy/outage.py",
     "proxy/refusals.py",
     "proxy/requestinfo.py",
     "proxy/rights.py",

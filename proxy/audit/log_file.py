@@ -22,6 +22,7 @@ from typing import Final
 
 from proxy.files import explain
 from proxy.observe.log_writer import LogWriter
+from proxy.outage import Outage
 
 MAX_BUFFERED: Final = 16 << 20  # characters; some twenty thousand events
 MEGABYTE: Final = 1 << 20
@@ -47,7 +48,7 @@ class LogFile(LogWriter):
     def __init__(self, path: Path, rotation: Rotation) -> None:
         self._path = path
         self._rotation = rotation
-        self._failure = ""
+        self._outage = Outage()
         self._size = 0
         fd = self._open()
         super().__init__(fd, MAX_BUFFERED)
@@ -88,9 +89,12 @@ class LogFile(LogWriter):
 
     def _failed(self, error: OSError) -> None:
         failure = explain(error)
-        if failure != self._failure:
+        if self._outage.fails(failure):
             _log.error("the audit log %s cannot be written: %s", self._path, failure)
-        self._failure = failure
+
+    def _succeeded(self) -> None:
+        if self._outage.ends():
+            _log.info("the audit log %s can be written again", self._path)
 
     def _backup(self) -> Path:
         """Return a name that no file has: a clock may be set back, and nothing is written over."""

@@ -23,6 +23,7 @@ import aiohttp
 from proxy.audit.event import API_VERSION
 from proxy.credentials.kubeconfig import Webhook
 from proxy.errors import CredentialUnavailable
+from proxy.outage import Outage
 from proxy.version import installed_version
 
 MAX_QUEUED: Final = 10_000  # events
@@ -55,7 +56,7 @@ class WebhookSink:
         self._wake = asyncio.Event()  # there is something, or this is the end
         self._full = asyncio.Event()  # there is enough for a batch, or this is the end
         self._closing = False
-        self._failure = ""
+        self._outage = Outage()
 
     def write(self, line: str) -> None:
         """Take one event; never waits, never raises."""
@@ -124,9 +125,8 @@ class WebhookSink:
             self._report(f"{error}; the events are dropped")
         else:
             self.on_write(len(batch))
-            if self._failure:
+            if self._outage.ends():
                 _log.info("the audit webhook takes events again")
-            self._failure = ""
 
     async def _attempt(self, session: aiohttp.ClientSession, body: bytes) -> str:
         """Send once; return why it should be tried again, empty if it arrived. Raises _Refused."""
@@ -166,9 +166,8 @@ class WebhookSink:
     def _report(self, failure: str) -> None:
         """Count a failure, and log it once for each cause."""
         self.on_error()
-        if failure != self._failure:
+        if self._outage.fails(failure):
             _log.error("the audit webhook does not take events: %s", failure)
-        self._failure = failure
 
 
 class _Refused(Exception):

@@ -25,10 +25,10 @@ from proxy.authn import gojson
 from proxy.authn.fetch import Fetcher, FetchError, FetchResult
 from proxy.authn.keyset import InvalidKeySet, KeySet, parse_jwks
 from proxy.files import FollowedFile, GivenData, Source
+from proxy.outage import REMIND_EVERY, Outage
 
 UNKNOWN_KEY_INTERVAL: Final = 5.0  # seconds between two fetches that tokens can cause
 REFRESH_INTERVAL: Final = 300.0  # seconds between two fetches in peace
-REMIND_EVERY: Final = 600.0  # seconds between two log lines about one lasting failure
 FIRST_RETRY, LAST_RETRY = 1.0, 10.0  # seconds; kube-apiserver retries every 10
 
 _log = logging.getLogger(__name__)
@@ -72,12 +72,12 @@ class Issuer:
         self.keys: KeySet | None = None
         self.last_success = 0.0
         self._settings = settings
+        self._fields = {"issuer": settings.issuer}  # of log lines
         self._on_fetch, self._on_keys = on_fetch, on_keys
         self._fetcher = Fetcher(settings.ca, settings.proxy)
         self._fetching: asyncio.Task[bool] | None = None
         self._asked_at = -UNKNOWN_KEY_INTERVAL  # loop time of the last fetch that a token caused
-        self._failure = ""
-        self._logged_at = 0.0  # loop time
+        self._outage = Outage(REMIND_EVERY)
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -87,12 +87,12 @@ class Issuer:
     @property
     def healthy(self) -> bool:
         """Whether the last fetch went well."""
-        return bool(self.last_success) and not self._failure
+        return bool(self.last_success) and not self._outage
 
     @property
     def failure(self) -> str:
         """Why the last fetch went wrong; empty if it did not, or there was none yet."""
-        return self._failure
+        return self._outage.cause
 
     async def run(self) -> None:
         """Keep the keys fresh until cancelled."""
@@ -145,14 +145,15 @@ class Issuer:
         return result == "success"
 
     def _take(self, keys: KeySet) -> None:
-        self._report("")
+        if self._outage.ends():
+            _log.info("the issuer's keys can be fetched again", extra=self._fields)
         self.last_success = time.time()
         if keys == self.keys:
             return
         _log.info(
             "the issuer's keys have changed",
             extra={
-                "issuer": self._settings.issuer,
+                **self._fields,
                 "keys": [key.kid for key in keys.keys],
                 "unusable": keys.unusable,
             },
@@ -161,18 +162,10 @@ class Issuer:
         self._on_keys(keys)
 
     def _report(self, failure: str) -> None:
-        """Log a failure once for each cause and now and then while it lasts, and its end."""
-        now = self._loop.time()
-        if failure == self._failure and (not failure or now - self._logged_at < REMIND_EVERY):
-            return
-        self._logged_at = now
-        fields = {"issuer": self._settings.issuer}
-        if failure:
+        if self._outage.fails(failure, self._loop.time()):
             held = "the keys held stay in use" if self.keys else "no token can be verified yet"
-            _log.warning("the issuer's keys cannot be fetched: %s; %s", failure, held, extra=fields)
-        elif self._failure:
-            _log.info("the issuer's keys can be fetched again", extra=fields)
-        self._failure = failure
+            message = "the issuer's keys cannot be fetched: %s; %s"
+            _log.warning(message, failure, held, extra=self._fields)
 
     async def _fetch_keys(self) -> KeySet:
         async with self._fetcher.session() as session:

@@ -11,6 +11,7 @@ import ssl
 
 from proxy import tls
 from proxy.files import Source, SourceError
+from proxy.outage import Outage
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class ClientTLS:
         self._ca, self._certificate, self._key = ca, certificate, key
         self._material: tuple[bytes | None, bytes, bytes] | None = None
         self._context: ssl.SSLContext | None = None
-        self._failure = ""
+        self._outage = Outage()
         self.not_after: float | None = None  # of the client certificate in use, unix seconds
 
     def context(self) -> ssl.SSLContext:
@@ -48,11 +49,11 @@ class ClientTLS:
         except SourceError as error:
             if self._context is None:
                 raise
-            if str(error) != self._failure:
+            if self._outage.fails(str(error)):
                 _log.error("The TLS settings for the API server stay as they were: %s", error)
-            self._failure = str(error)
         else:
-            self._failure = ""
+            if self._outage.ends():
+                _log.info("The TLS settings for the API server can be used again.")
 
     def forget(self) -> None:
         for source in (self._ca, self._certificate, self._key):

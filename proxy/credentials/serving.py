@@ -16,6 +16,7 @@ from typing import Protocol
 from proxy import tls
 from proxy.credentials.certificates import CertificateError, Issued, ensure_certificates
 from proxy.files import FollowedFile, SourceError
+from proxy.outage import Outage
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class OwnCertificate:
     def __init__(self, cert_dir: Path, serving_names: Sequence[str], now: float) -> None:
         """Raise CertificateError if there is no certificate and none can be made."""
         self._cert_dir, self._serving_names = cert_dir, tuple(serving_names)
-        self._failure = ""
+        self._outage = Outage()
         self.context = tls.server_context()
         self._issued = self._issue(now)
 
@@ -61,11 +62,10 @@ class OwnCertificate:
         try:
             self._issued = self._issue(now)
         except (CertificateError, OSError) as error:
-            if str(error) != self._failure:
-                self._failure = str(error)
+            if self._outage.fails(str(error)):
                 _log.error("The serving certificate could not be renewed. %s", error)
             return False
-        self._failure = ""
+        self._outage.ends()
         _log.info("The serving certificate was renewed.")
         return True
 
@@ -82,7 +82,7 @@ class GivenCertificate:
         """Raise CertificateError if the two files are not a usable pair."""
         self._certificate = FollowedFile(certificate, "--tls-cert-file")
         self._key = FollowedFile(key, "--tls-private-key-file")
-        self._failure = ""
+        self._outage = Outage()
         self._in_use: tuple[bytes, bytes] | None = None
         self.not_after = 0.0
         self.context = tls.server_context()
@@ -93,13 +93,14 @@ class GivenCertificate:
         try:
             changed = self._take_up()
         except (CertificateError, OSError) as error:
-            if str(error) != self._failure:
-                self._failure = str(error)
+            if self._outage.fails(str(error)):
                 _log.error("The serving certificate in use stays. %s", error)
             return False
-        self._failure = ""
+        ended = self._outage.ends()
         if changed:
             _log.info("The serving certificate was reloaded from %s.", self._certificate.path)
+        elif ended:
+            _log.info("The serving certificate in use is again what its files hold.")
         return changed
 
     def _take_up(self) -> bool:

@@ -86,6 +86,9 @@ class LogWriter:
     def _failed(self, error: OSError) -> None:
         """Lines were lost because of ``error``. (Where it is the log itself, who would be told?)"""
 
+    def _succeeded(self) -> None:
+        """All lines were written."""
+
     def _write_out(self, data: bytes) -> None:
         written, lines = 0, data.count(b"\n")
         try:
@@ -100,6 +103,8 @@ class LogWriter:
             self.on_drop(lost)
             self.on_error()
             self._failed(error)
+        else:
+            self._succeeded()
         if written:
             self._torn = data[written - 1 : written] != b"\n"
         if lines:

@@ -24,6 +24,7 @@ from proxy.credentials.credential import Credential, authorization
 from proxy.credentials.endpoint import Upstream
 from proxy.errors import CredentialUnavailable
 from proxy.impersonation import Impersonation
+from proxy.outage import REMIND_EVERY, Outage
 from proxy.reviews import documents
 from proxy.reviews.documents import Access, Outcome, Question, Review, Rules, TokenStatus, Unknown
 from proxy.userinfo import UserInfo
@@ -32,7 +33,6 @@ from proxy.version import installed_version
 TIMEOUT: Final = 5.0  # seconds for one review, waiting for a connection included
 CONCURRENT: Final = 16  # reviews under way; more wait their turn
 MAX_ANSWER_BYTES: Final = 1 << 20
-REMIND_EVERY: Final = 600.0  # seconds between two log lines about one lasting failure
 USER_AGENT: Final = f"headlamp-auth-proxy/{installed_version()} (reviews)"
 
 Header = tuple[str, str]
@@ -51,7 +51,7 @@ class Reviewer:
         self._server_name = upstream.server_name
         self._credential = credential
         self._on_review = on_review
-        self._failures: dict[str, tuple[str, float]] = {}  # by kind: what, and when it was logged
+        self._outages: dict[str, Outage] = {}  # by kind
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONCURRENT),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT),
@@ -181,14 +181,11 @@ class Reviewer:
         return [(name, value)] if name else []
 
     def _report(self, kind: str, failure: str) -> None:
-        before, logged_at = self._failures.get(kind, ("", 0.0))
-        now = time.monotonic()
-        if failure == before and (not failure or now - logged_at < REMIND_EVERY):
-            return
-        self._failures[kind] = failure, now
+        outage = self._outages.setdefault(kind, Outage(REMIND_EVERY))
         if failure:
-            _log.warning("a review has no answer: %s", failure, extra={"review": kind})
-        else:
+            if outage.fails(failure, time.monotonic()):
+                _log.warning("a review has no answer: %s", failure, extra={"review": kind})
+        elif outage.ends():
             _log.info("reviews are answered again", extra={"review": kind})
 
 

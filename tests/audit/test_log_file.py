@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import stat
 import threading
@@ -126,20 +127,24 @@ def test_a_file_that_was_moved_away_or_deleted_is_made_anew(open_log: Callable[.
     assert log.lines() == ["three"]
 
 
-def test_what_cannot_be_written_is_counted_and_said_once(
+def test_what_cannot_be_written_is_counted_and_said_once_and_so_is_its_end(
     open_log: Callable[..., Log], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A directory in the place of the file stands for a disk that does not take it."""
+    caplog.set_level(logging.INFO)
     log = open_log()
     log.path.unlink()
     log.path.mkdir()
     log.write()
     log.write()
     assert (log.written, log.dropped, log.errors) == (0, 2, 2)
-    assert len([r for r in caplog.records if "cannot be written" in r.message]) == 1
     log.path.rmdir()
     log.write("again")
-    assert log.lines() == ["again"]
+    log.write("and again")
+    assert log.lines() == ["again", "and again"]
+    failed, ended = (record.message for record in caplog.records)
+    assert "cannot be written" in failed
+    assert ended == f"the audit log {log.path} can be written again"
 
 
 def test_a_disk_that_is_full_costs_lines_and_nothing_else() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.authn import jwks_file
+from proxy import followed
 from proxy.authn.jwks_file import JWKSFile
 from proxy.authn.keyset import KeySet
 from proxy.files import MAX_BYTES
@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def always_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jwks_file, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(followed, "LOOK_EVERY", 0.0)
 
 
 def publish(path: Path, content: bytes | SigningKey) -> None:
@@ -61,31 +61,6 @@ async def test_a_new_version_is_used_and_told(path: Path, always_looks: None) ->
     assert [kids(keys) for keys in seen] == [[rsa_key(0).kid], [rsa_key(1).kid]]
 
 
-async def test_a_swapped_symlink_is_followed_though_no_file_was_touched(
-    tmp_path: Path, always_looks: None
-) -> None:
-    """As kubelet does it: ``jwks.json -> ..data/jwks.json``, ``..data -> ..2026_11_24``."""
-    for name, key in (("..one", rsa_key(0)), ("..two", rsa_key(1))):
-        (tmp_path / name).mkdir()
-        publish(tmp_path / name / "jwks.json", key)
-    data, link = tmp_path / "..data", tmp_path / "jwks.json"
-    data.symlink_to("..one")
-    link.symlink_to("..data/jwks.json")
-    source = JWKSFile(link, on_keys=lambda _: None)
-    assert kids(source.keys) == [rsa_key(0).kid]
-    (tmp_path / "..next").symlink_to("..two")
-    (tmp_path / "..next").replace(data)
-    assert kids(source.keys) == [rsa_key(1).kid]
-
-
-async def test_the_file_is_looked_at_no_more_than_once_a_second(path: Path) -> None:
-    publish(path, rsa_key(0))
-    source = JWKSFile(path, on_keys=lambda _: None)
-    first = source.keys
-    publish(path, rsa_key(1))
-    assert source.keys is first
-
-
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b'{"keys":[]}', b"<html>", b" " * (MAX_BYTES + 1), None]
 )
@@ -113,7 +88,7 @@ async def test_a_bad_version_leaves_the_good_keys_in_force_and_is_logged_once(
 async def test_a_file_that_is_not_there_yet_is_reported_and_found_though_nobody_asks(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(jwks_file, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(followed, "LOOK_EVERY", 0.001)
     found = asyncio.Event()
     source = JWKSFile(path, on_keys=lambda _: found.set())
     looking = asyncio.create_task(source.run())

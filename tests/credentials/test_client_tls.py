@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from pathlib import Path
 
@@ -151,7 +152,7 @@ def test_the_context_is_another_one_only_if_the_content_changed(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage", b"-----BEGIN CERTIFICATE-----\nMII"])
-def test_a_new_authority_that_is_bad_keeps_the_old_context_and_is_logged_once(
+def test_a_new_authority_that_is_bad_keeps_the_old_context_and_is_logged_once_as_is_its_end(
     tmp_path: Path, ca: trustme.CA, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "ca.crt"
@@ -160,6 +161,7 @@ def test_a_new_authority_that_is_bad_keeps_the_old_context_and_is_logged_once(
     path.unlink()
     if content is not None:
         path.write_bytes(content)
+    caplog.set_level(logging.INFO)
     client.look()
     client.look()
     assert client.context() is first
@@ -168,7 +170,9 @@ def test_a_new_authority_that_is_bad_keeps_the_old_context_and_is_logged_once(
 
     path.write_bytes(trustme.CA().cert_pem.bytes())
     client.look()
+    client.look()
     assert client.context() is not first
+    assert caplog.messages[1:] == ["The TLS settings for the API server can be used again."]
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage"])

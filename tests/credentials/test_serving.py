@@ -215,6 +215,20 @@ def test_a_pair_that_is_half_written_keeps_the_one_in_use_and_is_logged_once(
     assert given.refresh(NOW + 2)
 
 
+def test_a_pair_that_is_put_back_is_no_new_one_but_the_end_of_the_trouble_is_said(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    given = GivenCertificate(pair.certificate, pair.key)
+    key = pair.key.read_bytes()
+    pair.key.write_bytes(b"half")
+    assert not given.refresh(NOW)
+    pair.key.write_bytes(key)
+    assert not given.refresh(NOW + 1)
+    assert not given.refresh(NOW + 2)
+    assert caplog.messages[1:] == ["The serving certificate in use is again what its files hold."]
+
+
 def test_files_that_go_away_and_come_back_unchanged_are_no_change(pair: Pair) -> None:
     given = GivenCertificate(pair.certificate, pair.key)
     away = pair.certificate.with_name("away")
