@@ -59,7 +59,7 @@ def returned(answer: Answer, callback: str) -> Mapping[str, str] | None:
 def judge(answer: Answer, client_id: str, callback: str, *, guessed: bool) -> Verdict:
     """Say what the answer to an authorization request without a person tells.
 
-    ``guessed`` says that nobody knows Headlamp's callback, and one was made up.
+    ``guessed`` says that nobody knows Headlamp's callback, and this one may be none.
     """
     handed = returned(answer, callback)
     if handed is not None:
@@ -85,7 +85,8 @@ def refused(
     saw = f"{_endpoint(answer)} answers {answer.status}: {refusal.words}"
     if _CALLBACK.search(refusal.words):
         if guessed:
-            return ok(f"the issuer knows the client {client_id}; its callback was not asked")
+            saw = f"the issuer knows the client {client_id}; which callback Headlamp names, it does"
+            return ok(f"{saw} not say here")
         mend = f"register {callback} at the issuer as redirect URI of the client {client_id}"
         return failed(causes.CALLBACK_MISMATCH, saw, f"{mend}, letter by letter")
     if _CLIENT.search(refusal.words):

@@ -12,7 +12,7 @@ import logging
 import math
 import sys
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
@@ -44,8 +44,7 @@ was seen and, where it fails, the one change that mends it.
 Takes the flags, the environment and the --config of serve as well. What is not given is not
 examined. docs/doctor.md has every cause.
 
-Exit status: 0 nothing has failed, 1 something has, 2 usage, or settings that no
-serve could have.
+Exit status: 0 nothing has failed, 1 something has, 2 usage: nothing was examined.
 """
 
 
@@ -56,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     except UsageError as error:
         sys.stderr.write(f"{error}\n")
         if output_of(arguments) == "json":
-            _print_json([], error.problems)
+            _print_json([], error.problems, ok=False)
         return USAGE
     # What the parts of serve would log is said by the verdicts.
     logging.getLogger("proxy").addHandler(logging.NullHandler())
@@ -72,11 +71,10 @@ def main(arguments: Sequence[str]) -> int:
             display.clear()
             raise
     display.finish(findings)
+    ok = not refused and all(finding.worst.status is not Status.FAILED for finding in findings)
     if request.output == "json":
-        _print_json(findings, refused)
-    if refused and not request.settings.usable:
-        return USAGE
-    return 0 if _is_well(findings) else FAILED
+        _print_json(findings, refused, ok=ok)
+    return 0 if ok else FAILED
 
 
 async def _examined(request: Request, display: Display) -> list[Finding]:
@@ -144,15 +142,8 @@ def _trust_of(problem: str) -> int:
     return 5 if problem.startswith((*_IDENTITY, "--deny-file")) else 4
 
 
-def _is_well(findings: Sequence[Finding]) -> bool:
-    return all(finding.worst.status is not Status.FAILED for finding in findings)
-
-
-def _print_json(findings: Sequence[Finding], problems: Sequence[str] = ()) -> None:
-    result = {
-        "ok": not problems and _is_well(findings),
-        "trusts": [finding.as_json() for finding in findings],
-    }
+def _print_json(findings: Sequence[Finding], problems: Sequence[str], *, ok: bool) -> None:
+    result: dict[str, Any] = {"ok": ok, "trusts": [finding.as_json() for finding in findings]}
     if problems:
         result["error"] = "\n".join(problems)
     sys.stdout.write(json.dumps(result, indent=2) + "\n")

@@ -33,6 +33,10 @@ class Asks:
     scopes: tuple[str, ...]
     pkce: bool
 
+    def at(self, metadata: Mapping[str, Any]) -> bool:
+        """Say whether people are sent to the issuer that ``metadata`` describes."""
+        return _bare(self.endpoint) == _bare(str(metadata.get("authorization_endpoint")))
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -77,6 +81,11 @@ def asks_of(location: str) -> Asks | None:
         scopes=tuple(query.get("scope", "").split()),
         pkce="code_challenge" in query,
     )
+
+
+def _bare(endpoint: str) -> str:
+    parts = urlsplit(endpoint)
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}"
 
 
 async def look(

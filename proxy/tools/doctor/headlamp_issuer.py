@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from proxy.tools.doctor import causes
 from proxy.tools.doctor.answer import Answer
@@ -38,11 +37,11 @@ def headlamp_and_issuer(seen: Seen | None, providers: Sequence[Provider]) -> Ite
     elif seen.refusal is not None:
         yield _refusal(seen, seen.refusal)
     elif seen.asks is not None and providers:
-        endpoints = [str(p.metadata.get("authorization_endpoint")) for p in providers]
-        if _bare(seen.asks.endpoint) not in map(_bare, endpoints):
+        if not any(seen.asks.at(provider.metadata) for provider in providers):
+            endpoint = providers[0].metadata.get("authorization_endpoint")
             yield failed(
                 causes.HEADLAMP_OTHER_ISSUER,
-                f"Headlamp sends people to {seen.asks.endpoint}, the issuer's is {endpoints[0]}",
+                f"Headlamp sends people to {seen.asks.endpoint}, the issuer's is {endpoint}",
                 f"-oidc-idp-issuer-url={providers[0].plan.rules.issuer}  # Headlamp's flag; in the "
                 f"Secret of its chart: OIDC_ISSUER_URL; or name that issuer to this proxy",
             )
@@ -88,8 +87,3 @@ def cannot_reach(saw: str, words: str) -> Verdict:
     else:
         mend = "let Headlamp's pod reach the issuer: DNS, NetworkPolicy, -oidc-idp-issuer-url"
     return failed(causes.HEADLAMP_CANNOT_REACH_ISSUER, saw, mend)
-
-
-def _bare(endpoint: str) -> str:
-    parts = urlsplit(endpoint)
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}"

@@ -26,7 +26,13 @@ from proxy.authn.fetch import FetchError
 from proxy.tools.doctor import browser, causes, issuer
 from proxy.tools.doctor.ask import NoAnswer
 from proxy.tools.doctor.authorize import Refusal, no_token, refusal_of, returned, sent_back
-from proxy.tools.doctor.client import answer_of, callback_of, client_of, provider_of
+from proxy.tools.doctor.client import (
+    answer_of,
+    callback_is_known,
+    callback_of,
+    client_of,
+    provider_of,
+)
 from proxy.tools.doctor.examination import Examination, Provider
 from proxy.tools.doctor.token_endpoint import redeem
 from proxy.tools.doctor.verdict import Status, Verdict, failed, ok, unknown
@@ -105,12 +111,15 @@ async def _signed_in(x: Examination, provider: Provider, show: Show) -> Verdict:
     handed = returned(answer, flow.callback)
     if handed is None:
         if answer.status >= 400:
-            return failed(
-                causes.LOGIN_FAILED,
-                f"the issuer answers {answer.status}: {refusal_of(answer).words}",
+            saw = f"the issuer answers {answer.status}: {refusal_of(answer).words}"
+            mend = (
                 f"register {wanted} for the client {flow.client_id}, or give another one that is: "
-                f"--login-callback={CALLBACK}",
+                f"--login-callback={CALLBACK}"
             )
+            if wanted == callback_of(x) and not callback_is_known(x):
+                saw = f"{saw}; {wanted} was tried, and no Headlamp answers there (trust 1)"
+                return unknown(causes.LOGIN_NOT_FINISHED, saw, mend)
+            return failed(causes.LOGIN_FAILED, saw, mend)
         flow = _flow(x, provider, x.asked.login_callback or CALLBACK)
         handed = await _by_a_person(flow, scopes, show)
         if handed is None:

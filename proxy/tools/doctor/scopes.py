@@ -6,7 +6,7 @@ for, if those are known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from proxy.authn.mapping import ClaimMapping
@@ -40,7 +40,8 @@ def claims_and_scopes(
     if not is_proven:
         yield from _by_scope(mapping, metadata, scopes)
     if scopes is not None:
-        yield from _unsupported(metadata, scopes)
+        said = () if is_proven else _needed(mapping)
+        yield from _unsupported(metadata, scopes, {BY_SCOPE[claim] for claim in said})
 
 
 def _never(mapping: ClaimMapping) -> Iterator[Verdict]:
@@ -76,12 +77,16 @@ def _never(mapping: ClaimMapping) -> Iterator[Verdict]:
             )
 
 
+def _needed(mapping: ClaimMapping) -> list[str]:
+    """Return the claims that there must be and that come with a scope."""
+    return sorted({mapping.username_claim, *mapping.required_claims} & BY_SCOPE.keys())
+
+
 def _by_scope(
     mapping: ClaimMapping, metadata: Metadata, scopes: Sequence[str] | None
 ) -> Iterator[Verdict]:
     """What comes with a scope only, which Headlamp does not ask for."""
-    needed = {mapping.username_claim, *mapping.required_claims}
-    for claim in sorted(needed & BY_SCOPE.keys()):
+    for claim in _needed(mapping):
         scope = BY_SCOPE[claim]
         if scopes is not None and scope not in scopes:
             found = causes.EMAIL_SCOPE_MISSING if claim == "email" else causes.SCOPE_MISSING
@@ -105,12 +110,17 @@ def _by_scope(
             yield failed(found, f"{saw}, with which {claim} comes", mend)
 
 
-def _unsupported(metadata: Metadata, scopes: Sequence[str]) -> Iterator[Verdict]:
-    """Scopes that tsidp answers with ``invalid_scope``; others say at the endpoint what they do."""
+def _unsupported(
+    metadata: Metadata, scopes: Sequence[str], needed: Collection[str]
+) -> Iterator[Verdict]:
+    """Scopes that tsidp answers with ``invalid_scope``; others say at the endpoint what they do.
+
+    Of those that are ``needed``, it has been said that the issuer must offer them.
+    """
     supported = metadata.get("scopes_supported")
     if not gates_by_scope(metadata) or not isinstance(supported, list):
         return
-    refused = [scope for scope in scopes if scope not in supported]
+    refused = [s for s in scopes if s not in supported and s not in needed]
     if refused:
         good = ",".join(s for s in scopes if s in supported and s != "openid")
         yield failed(

@@ -60,16 +60,19 @@ def test_a_wrong_use_is_json_where_json_is_asked(capsys: pytest.CaptureFixture[s
         ("--oidc-clock-skew=banana", 2),
         ("--upstream=http://10.0.0.1", 4),
         ("--groups-allow=\n", 5),
+        ("--deny-file=/nonexistent", 5),
+        ("--config=/nonexistent", 4),
     ],
 )
-def test_settings_that_no_serve_could_have_name_their_trust_and_end_with_2(
+def test_settings_that_no_serve_could_have_fail_their_trust(
     capsys: pytest.CaptureFixture[str], flag: str, trust: int
 ) -> None:
     flags = ["--oidc-issuer-url=https://idp.example.com", f"--oidc-client-id={CLIENT_ID}", flag]
     status, out, err = run(capsys, "-o=json", *flags)
     account = json.loads(out)
     failed = [each["id"] for each in account["trusts"] if each["status"] == "failed"]
-    assert (status, failed, account["ok"]) == (2, [trust], False)
+    assert (status, failed, account["ok"]) == (1, [trust], False)
+    assert flag.partition("=")[0] in account["error"]
     assert flag.partition("=")[0] in err
 
 

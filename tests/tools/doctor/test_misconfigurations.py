@@ -346,8 +346,48 @@ def test_what_is_wrong_is_named(row: Row, stage: Stage, doctor: Doctor) -> None:
     assert found["saw"]
     for before in range(1, row.trust):
         assert doctor.trusts[before]["status"] in {"ok", "unknown"}, doctor.trusts[before]
-    assert doctor.status == (1 if found["status"] == "failed" else 0)
+    expected = [(row.trust, row.cause)] if found["status"] == "failed" else []
+    assert failures(doctor) == expected, "what follows from it is no second cause"
+    assert doctor.status == (1 if expected else 0)
     assert doctor.ok == (doctor.status == 0)
+
+
+def failures(doctor: Doctor) -> list[tuple[int, str]]:
+    """All that has failed, in any trust, speaking for it or as a note."""
+    said = [(id_, v) for id_, trust in doctor.trusts.items() for v in (trust, *trust["notes"])]
+    return [(id_, verdict["cause"]) for id_, verdict in said if verdict["status"] == "failed"]
+
+
+@pytest.mark.parametrize("login", [(), ("--login",)])
+def test_a_mistyped_address_of_headlamp_says_nothing_of_its_callback(
+    stage: Stage, doctor: Doctor, login: tuple[str, ...]
+) -> None:
+    stage.flags["--headlamp-url"] = "https://localhost:1"
+    with whole(stage):
+        doctor.run(*login)
+    assert failures(doctor) == [(1, "headlamp_refused")]
+    assert "knows the client" in doctor.trusts[3]["notes"][0]["saw"]
+
+
+@pytest.mark.parametrize("login", [(), ("--login",)])
+def test_of_a_client_that_is_not_known_the_secret_is_no_matter(
+    stage: Stage, doctor: Doctor, login: tuple[str, ...]
+) -> None:
+    both(flags(oidc_client_id="nobody"), asks(client_id="nobody"))(stage)
+    unknown = 'Failed to exchange token: oauth2: "invalid_client" "Client not found"'
+    headlamp_at("/oidc-callback", answering(500, unknown))(stage)
+    with whole(stage):
+        doctor.run(*login)
+    assert failures(doctor) == [(3, "client_unknown")]
+
+
+def test_a_callback_that_keeps_headlamp_out_keeps_a_login_out_too(
+    stage: Stage, doctor: Doctor
+) -> None:
+    stage.registered = ("https://elsewhere.example.com/oidc-callback",)
+    with whole(stage):
+        doctor.run("--login")
+    assert failures(doctor) == [(3, "callback_mismatch")]
 
 
 async def hanging(_: web.Request) -> web.Response:
