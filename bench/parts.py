@@ -1,14 +1,20 @@
-"""What each step of a request costs in CPU, one by one, without network or TLS.
+"""What each step of a request costs in CPU, one by one, without network; and a TLS handshake.
 
 .venv/bin/python -m bench.parts
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import ssl
+import statistics
 import sys
+import time
 import timeit
 from collections.abc import Callable
+
+import trustme
 
 from proxy.authn.authenticator import Authenticator, TrustedIssuer
 from proxy.authn.cache import TokenCache
@@ -20,12 +26,14 @@ from proxy.gate import Gate
 from proxy.headers import RequestHeaders
 from proxy.http.audit_id import new_audit_id
 from proxy.http.head import parse_request, parse_response, write_response
+from proxy.http.known_lines import ResponseReader
 from proxy.impersonation import Policy, impersonate, verify_outgoing
 from proxy.limits import MAX_REQUESTS_PER_USER, Tally
 from proxy.observe.access_log import AccessLog, Entry, Identity
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.requestinfo import resolve
+from proxy.tls import server_context
 from proxy.userinfo import UserInfo
 from tests.authn.tokens import NOWHERE
 from tests.issuer import jwks_document, rsa_key, tsidp_claims
@@ -118,6 +126,7 @@ def main() -> int:
         identity=Identity(identity.username, identity.groups),
     )
     log = AccessLog(writer)
+    reader = ResponseReader()
     parts: dict[str, Callable[[], object]] = {
         "read a request head": lambda: parse_request(REQUEST, headers),
         "resolve verb and resource": lambda: resolve(head.method, head.target),
@@ -130,14 +139,52 @@ def main() -> int:
         "count a user's request": counted_in_and_out,
         "look through the deny list": lambda: denied.denies(bearer),
         "read a response head": lambda: parse_response(RESPONSE),
+        "read one whose lines are known": lambda: reader.read(RESPONSE),
         "write the response head": lambda: write_response(response, b""),
         "count a request": counted,
         "log a request": lambda: log.write(entry),
     }
     for name, part in parts.items():
-        sys.stdout.write(f"{name:30}{_microseconds(part):8.2f} us\n")
+        sys.stdout.write(f"{name:34}{_microseconds(part):8.2f} us\n")
+    for tickets, took in _handshakes().items():
+        name = f"shake hands, session tickets: {tickets}"
+        sys.stdout.write(f"{name:34}{took:8.2f} us\n")
     writer.close()
     return 0
+
+
+def _handshakes() -> dict[int, float]:
+    """Return what a handshake takes the server, by the tickets that it gives; in turn, medians."""
+    ca = trustme.CA()
+    issued = ca.issue_cert("upstream", key_type=trustme.KeyType.ECDSA)
+    client = ssl.create_default_context()
+    ca.configure_trust(client)
+    servers = {tickets: server_context() for tickets in (0, 2)}
+    for tickets, server in servers.items():
+        issued.configure_cert(server)
+        server.num_tickets = tickets
+    took: dict[int, list[float]] = {tickets: [] for tickets in servers}
+    for _ in range(400):
+        for tickets, server in servers.items():
+            took[tickets].append(_shake_hands(client, server))
+    return {tickets: statistics.median(each) * 1e6 for tickets, each in took.items()}
+
+
+def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> float:
+    """Shake hands in TLS 1.3, and return the server's CPU seconds."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = server.wrap_bio(up, down, server_side=True)
+    theirs = client.wrap_bio(down, up, server_hostname="upstream")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        theirs.do_handshake()  # their hello
+    began = time.thread_time()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        ours.do_handshake()
+    took = time.thread_time() - began
+    theirs.do_handshake()
+    began = time.thread_time()
+    ours.do_handshake()
+    return took + time.thread_time() - began
 
 
 def _microseconds(part: Callable[[], object]) -> float:

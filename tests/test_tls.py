@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import tempfile
@@ -61,3 +62,20 @@ def test_the_key_that_was_given_counts_and_not_one_beside_the_certificate() -> N
 
 def test_the_listener_speaks_nothing_older_than_tls_1_2() -> None:
     assert server_context().minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+def test_the_listener_gives_no_session_to_resume() -> None:
+    ca = trustme.CA()
+    server, client = server_context(), ssl.create_default_context()
+    ca.issue_cert("proxy").configure_cert(server)
+    ca.configure_trust(client)
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = server.wrap_bio(up, down, server_side=True)
+    theirs = client.wrap_bio(down, up, server_hostname="proxy")
+    for side in (theirs, ours, theirs, ours):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    ours.write(b"x")
+    assert theirs.read(1) == b"x"
+    assert theirs.version() == "TLSv1.3"
+    assert theirs.session is None or not theirs.session.has_ticket

@@ -2,7 +2,7 @@
 
 A head of nothing but such lines, and of the few whose value is another each time, is put together
 from what is remembered; any other is read by llhttp, and its lines are remembered then. That takes
-a third of the instructions of reading and writing a head (``python -m bench.parts``).
+less than half of what reading it does (``python -m bench.parts``).
 
 What must stay true:
 
