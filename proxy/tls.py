@@ -19,8 +19,9 @@ from cryptography import x509
 def server_context() -> ssl.SSLContext:
     """Return a context for the listener, still without a certificate.
 
-    It gives no session tickets (TLS 1.3). Go's clients take none up unless they are told to, two
-    cost a seventh of a handshake (``python -m bench.parts``), and so no key outlives a connection.
+    It gives no session tickets in TLS 1.3. Go's clients take none up unless they are told to, and
+    two cost a seventh of a handshake (``python -m bench.parts``). In TLS 1.2 a client can resume:
+    without tickets OpenSSL would keep its sessions in our memory instead.
     """
     context = _common(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     context.num_tickets = 0

@@ -64,7 +64,7 @@ def test_the_listener_speaks_nothing_older_than_tls_1_2() -> None:
     assert server_context().minimum_version == ssl.TLSVersion.TLSv1_2
 
 
-def test_the_listener_gives_no_session_to_resume() -> None:
+def test_the_listener_gives_no_session_to_resume_in_tls_1_3() -> None:
     ca = trustme.CA()
     server, client = server_context(), ssl.create_default_context()
     ca.issue_cert("proxy").configure_cert(server)

@@ -9,7 +9,9 @@ What must stay true:
 1. The outcome is that of ``parse_response`` on the same bytes, for every head.
 2. A line is remembered only of a field that llhttp has read, and only if what it says does not
    depend on the lines around it.
-3. Only headers are remembered that say nothing of anybody (no services' own, which may be secrets).
+3. Only headers are remembered that carry no credential: those that the API server itself sends, as
+   far as they are the same with many answers, whoever may have sent them.
+4. What a hostile answer costs stays in proportion: of a head of many lines none is looked up.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ from proxy.http.head import END, ResponseHead, parse_response
 
 LINES: Final = 512  # that are remembered at most, of either kind
 LONGEST: Final = 256  # bytes of such a line
+MOST: Final = 64  # lines of a head that is looked up; the API server's own have some ten
 _NAMES: Final = frozenset(
     {
         b"accept-ranges",
         b"cache-control",
         b"content-encoding",
-        b"content-security-policy",
         b"content-type",
         b"date",
         b"server",
@@ -57,6 +59,8 @@ class ResponseReader:
     def read(self, head: bytes) -> ResponseHead:
         """Read a whole response head, empty line included; raises ``UpstreamMalformed``."""
         lines = head[: -len(END)].split(b"\r\n")
+        if len(lines) > MOST:
+            return parse_response(head)
         start = self._starts.get(lines[0])
         if start is None:
             return self._read_new(head, lines)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proxy.errors import UpstreamMalformed
 from proxy.http import known_lines
 from proxy.http.head import ResponseHead, parse_response
-from proxy.http.known_lines import LINES, LONGEST, ResponseReader
+from proxy.http.known_lines import LINES, LONGEST, MOST, ResponseReader
 
 KUBE = (
     b"HTTP/1.1 200 OK",
@@ -139,3 +139,12 @@ def test_what_is_remembered_is_bounded() -> None:
         assert len(reader._lines) <= LINES
         assert len(reader._starts) <= LINES
     assert reader.read(head(KUBE[0])) == parse_response(head(KUBE[0]))
+
+
+def test_a_head_of_many_lines_neither_costs_more_nor_drives_out_what_is_known() -> None:
+    reader = ResponseReader()
+    lines = [b"Vary: %d" % number for number in range(MOST)]
+    assert reader.read(head(KUBE[0], *lines)) == parse_response(head(KUBE[0], *lines))
+    assert not reader._lines
+    reader.read(head(KUBE[0], *lines[1:]))
+    assert len(reader._lines) == MOST - 1
