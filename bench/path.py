@@ -7,7 +7,8 @@ loop and the kernel, and it can be counted in instructions, which are the same i
 .venv/bin/python -m bench.path                 microseconds of CPU
 .venv/bin/python -m bench.path --instructions  instructions, counted by valgrind (a minute)
 .venv/bin/python -m bench.path --calls         Python's and C's function calls
-.venv/bin/python -m bench.path --audit         what a Metadata audit log adds, its writer included
+.venv/bin/python -m bench.path --audit         what a Metadata audit log adds, its writer included;
+                                               with --instructions likewise in those, of user space
 """
 
 from __future__ import annotations
@@ -176,18 +177,21 @@ def main() -> int:
     parser.add_argument("--instructions", action="store_true")
     parser.add_argument("--calls", action="store_true")
     parser.add_argument("--audit", action="store_true")
-    parser.add_argument("--run", nargs=2, metavar=("WHOSE", "TIMES"), help="nothing but that")
+    parser.add_argument("--run", nargs=3, metavar=("WHOSE", "TIMES", "POLICY"), help="only that")
     options = parser.parse_args()
+    if options.run:
+        whose, times, name = options.run
+        counted = partial(
+            _send_counted, request=REQUESTS[whose], times=int(times), writing=options.audit
+        )
+        _in_loop(counted, POLICIES[name])
     for whose, request in REQUESTS.items():
-        if options.run:
-            if whose == options.run[0]:
-                _in_loop(partial(_send_counted, request=request, times=int(options.run[1])))
+        if options.audit:
+            _print_audited(whose, request, instructions=options.instructions)
         elif options.instructions:
             sys.stdout.write(f"{whose:12}{_instructions(whose):10.0f} instructions\n")
         elif options.calls:
             _in_loop(partial(_print_calls, request=request))
-        elif options.audit:
-            _print_audited(whose, request)
         else:
             microseconds = _in_loop(partial(_seconds, request=request)) * 1e6
             sys.stdout.write(f"{whose:12}{microseconds:8.2f} us\n")
@@ -216,16 +220,26 @@ def _seconds(path: Joined, request: bytes) -> float:
     return _best(path, request, number=200, runs=200, clock=time.thread_time)
 
 
-def _print_audited(whose: str, request: bytes) -> None:
-    """Print what each policy adds to a request of which nothing is audited; in turn, best of 3."""
+def _print_audited(whose: str, request: bytes, *, instructions: bool) -> None:
+    """Print what each policy adds to a request of which nothing is audited."""
+    if instructions:
+        best = {name: _instructions(whose, name, "--audit") for name in POLICIES}
+    else:
+        best = _best_by_policy(request)
+    unit = "instructions" if instructions else "us"
+    without = best["nothing"]
+    for name, cost in best.items():
+        sys.stdout.write(f"{whose:12}{name:34}{cost:10.2f} {unit}  {cost - without:+10.2f}\n")
+
+
+def _best_by_policy(request: bytes) -> dict[str, float]:
+    """Return microseconds by policy, taken in turn, the best of 3."""
     best = dict.fromkeys(POLICIES, float("inf"))
     for _ in range(3):
         for name, policy_file in POLICIES.items():
             took = _in_loop(partial(_process_seconds, request=request), policy_file) * 1e6
             best[name] = min(best[name], took)
-    without = best["nothing"]
-    for name, took in best.items():
-        sys.stdout.write(f"{whose:12}{name:34}{took:8.2f} us  {took - without:+8.2f}\n")
+    return best
 
 
 def _process_seconds(path: Joined, request: bytes) -> float:
@@ -259,14 +273,14 @@ def _print_calls(path: Joined, request: bytes) -> float:
     return 0
 
 
-def _instructions(whose: str) -> float:
+def _instructions(whose: str, policy: str = "nothing", *options: str) -> float:
     """Count from the moment at which all has been started and warmed up."""
     times = 1000
     with tempfile.TemporaryDirectory() as folder:
         run = subprocess.run(
             [
                 *("valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"),
-                *(sys.executable, "-m", "bench.path", "--run", whose, str(times)),
+                *(sys.executable, "-m", "bench.path", *options, "--run", whose, str(times), policy),
             ],
             capture_output=True,
             text=True,
@@ -276,12 +290,18 @@ def _instructions(whose: str) -> float:
     return int(re.search(r"Collected : (\d+)", run.stderr)[1]) / times  # type: ignore[index]
 
 
-def _send_counted(path: Joined, request: bytes, times: int) -> float:
-    """Send where ``_instructions`` counts: what was counted until here is put to zero."""
+def _send_counted(path: Joined, request: bytes, times: int, *, writing: bool) -> float:
+    """Send where ``_instructions`` counts: what was counted until here is put to zero.
+
+    With ``writing``, what the writers' threads would do for it is done at the end, all at once.
+    """
     for writer in path.writers:
-        writer.close()  # its thread would count too
+        writer.close()  # its thread would count too, and wait
+        writer._fd = os.open(os.devnull, os.O_WRONLY)
     subprocess.run(["callgrind_control", "--zero", str(os.getpid())], check=True)
     path.send(request, times)
+    for writer in path.writers if writing else ():
+        writer._flush()
     os._exit(0)
 
 
