@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from json import JSONEncoder
 from json.encoder import encode_basestring_ascii as _text
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from proxy.audit.policy import Stage
@@ -59,10 +59,21 @@ class User:
     extra: tuple[tuple[str, str], ...] = ()
 
 
+class Common(NamedTuple):
+    """What all events of a request say: what is asked, by whom, and the rest, in their order.
+
+    The first is the first of ``asked``, then come ``users``, and ``client`` with the second.
+    """
+
+    asked: str
+    users: str
+    rest: str
+
+
 def event(
     stage: Stage,
     audit_id: str,
-    common: str,
+    common: Common,
     received_at: float,
     at: float,
     status: str = "",
@@ -70,13 +81,18 @@ def event(
 ) -> str:
     """Return the event of ``stage``, reached ``at`` (unix seconds), in one line of ASCII.
 
-    ``common`` is what ``asked``, ``users`` and ``client`` say, and these, ``status`` and
-    ``annotations`` are members of the object as the functions below return them, tokens masked.
+    A request was received when it came, whenever it is told: there ``at`` is ``received_at``.
+
+    What is said in ``common``, ``status`` and ``annotations`` are members of the object as the
+    functions below return them, tokens masked.
     """
+    asking, who, rest = common
+    received = _timestamp(received_at)
+    reached = received if at == received_at else _timestamp(at)
     return (
         f'{{"kind":"Event","apiVersion":"{API_VERSION}","level":"Metadata","auditID":"{audit_id}"'
-        f',"stage":"{stage}"{common}{status},"requestReceivedTimestamp":"{_timestamp(received_at)}"'
-        f',"stageTimestamp":"{_timestamp(at)}"{annotations}}}'
+        f',"stage":"{stage}"{asking}{who}{rest}{status},"requestReceivedTimestamp":"{received}"'
+        f',"stageTimestamp":"{reached}"{annotations}}}'
     )
 
 
@@ -202,5 +218,5 @@ def _second(second: int) -> str:
 
 def _timestamp(moment: float) -> str:
     """Return unix seconds in RFC 3339 with microseconds, as ``metav1.MicroTime``."""
-    microseconds = int(moment * 1_000_000)
-    return f"{_second(microseconds // 1_000_000)}.{microseconds % 1_000_000:06d}Z"
+    second = int(moment)
+    return f"{_second(second)}.{int((moment - second) * 1_000_000):06d}Z"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proxy.http.pool import Pool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # known by being the same; see audit.memory
 class Admission:
     """What the gate found: who is asking, as whom, and the subprotocols that may pass on.
 

@@ -5,7 +5,7 @@ With a single observer there is nothing in between: what is switched off costs n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from proxy.errors import ProxyError
 from proxy.http.exchange import Exchange
@@ -19,26 +19,17 @@ def all_of(observers: Sequence[Observer]) -> Observer:
 
 
 class _All:
-    """Tells each of its observers; satisfies ``http.service.Observer``."""
+    """Tells each of its observers; satisfies ``http.service.Observer``.
+
+    What is told of each request is bound once, which is half the cost of telling it.
+    """
 
     def __init__(self, observers: tuple[Observer, ...]) -> None:
         self._observers = observers
-
-    def begun(self, exchange: Exchange) -> None:
-        for observer in self._observers:
-            observer.begun(exchange)
-
-    def admitted(self, exchange: Exchange) -> None:
-        for observer in self._observers:
-            observer.admitted(exchange)
-
-    def answered(self, exchange: Exchange) -> None:
-        for observer in self._observers:
-            observer.answered(exchange)
-
-    def ended(self, exchange: Exchange) -> None:
-        for observer in self._observers:
-            observer.ended(exchange)
+        self.begun = _in_turn([observer.begun for observer in observers])
+        self.admitted = _in_turn([observer.admitted for observer in observers])
+        self.answered = _in_turn([observer.answered for observer in observers])
+        self.ended = _in_turn([observer.ended for observer in observers])
 
     def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
         for observer in self._observers:
@@ -51,3 +42,20 @@ class _All:
     def limited(self, limit: Limit) -> None:
         for observer in self._observers:
             observer.limited(limit)
+
+
+_Tell = Callable[[Exchange], None]
+
+
+def _in_turn(calls: Sequence[_Tell]) -> _Tell:
+    """Return one function that calls all of these, in their order."""
+    first, *others = calls
+    if not others:
+        return first
+    rest = _in_turn(others)
+
+    def tell(exchange: Exchange) -> None:
+        first(exchange)
+        rest(exchange)
+
+    return tell

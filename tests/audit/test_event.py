@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.audit.event import (
+    Common,
     User,
     asked,
     client,
@@ -38,7 +39,7 @@ def event_of(
     line = event(
         "ResponseComplete",
         "0f8fad5b-d9cb-469f-a165-70867728950e",
-        asking + users(user, impersonated) + client(source_ips, user_agent) + reference,
+        Common(asking, users(user, impersonated), client(source_ips, user_agent) + reference),
         1_790_000_000.0000015,
         1_790_000_001.5,
         request_status(200, None),

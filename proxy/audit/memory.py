@@ -1,0 +1,188 @@
+"""What all events of a request say, remembered for as long as the same is asked by the same people.
+
+Two thirds of an event are who asks, what is asked, the client, and what the policy says to that.
+It is found in one look, by who was admitted: the gate keeps one value for each token that it has
+seen, so that value is known by being the same one, and is not compared. Everything that is
+remembered is bounded in number and in length, and none of it holds a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from proxy.audit.event import AUTHENTICATED, Common, User, asked, client, members, users
+from proxy.audit.policy import Policy, Stages
+from proxy.denial import Bearer
+from proxy.forwarded import Chain, Networks, chain
+from proxy.http.exchange import Exchange
+from proxy.http.service import Admission
+from proxy.impersonation import Impersonation
+from proxy.observe.access_log import MAX_NAME
+from proxy.requestinfo import resolve
+from proxy.rights import DOMAIN
+from proxy.speaker import PassedThrough
+
+MAX_REMEMBERED: Final = 256  # bytes of whatever a client may choose; see requestinfo.resolve
+REMEMBERED: Final = 1024
+REMEMBERED_USERS: Final = 256
+_DIRECT: Final = Chain()
+
+
+class Audited(NamedTuple):
+    """What is told of a request: at which stages, what its events have in common, encoded.
+
+    ``annotations`` are members: what the token says, and what is claimed and not believed.
+    """
+
+    stages: Stages
+    common: Common
+    annotations: str
+
+
+class _Who(NamedTuple):
+    """Who asks, None for nobody known, with what events say of them and of their token."""
+
+    username: str | None
+    groups: tuple[str, ...]
+    text: str
+    facts: str
+
+
+_NOBODY: Final = _Who(None, (), users(None), "")
+
+
+class Memory:
+    """Says of each request what one policy wants to be told of it."""
+
+    def __init__(self, policy: Policy, forwarded_from: Networks) -> None:
+        self._policy = policy
+        self._forwarded_from = forwarded_from
+        self._of_admitted = lru_cache(maxsize=REMEMBERED)(self._of)
+        self._decide = lru_cache(maxsize=REMEMBERED)(self._stages)
+
+    def find(self, exchange: Exchange) -> Audited | None:
+        """Return what is to be told of a request, None for nothing."""
+        head, admission = exchange.head, exchange.admission
+        agent = head.header(b"user-agent")
+        if (
+            admission is None
+            or head.impersonation  # here, and for an upgrade, an admission is made for the request
+            or exchange.kind == "upgrade"
+            or isinstance(admission.identity, PassedThrough)  # it holds a token
+            or len(head.target) + len(agent) > MAX_REMEMBERED
+            or (head.forwarded_for and sum(map(len, head.forwarded_for)) > MAX_REMEMBERED)
+        ):
+            return self._made(exchange, _who(exchange))
+        address = exchange.client.address
+        return self._of_admitted(
+            admission, head.method, head.target, address, agent, *head.forwarded_for
+        )
+
+    def of_nobody(self, exchange: Exchange) -> Audited | None:
+        """Return the same for a request of which it could not be found out who asks."""
+        return self._made(exchange, _NOBODY)
+
+    def _made(self, exchange: Exchange, who: _Who) -> Audited | None:
+        head, address = exchange.head, exchange.client.address
+        agent = head.header(b"user-agent")
+        return self._audited(who, head.method, head.target, address, agent, head.forwarded_for)
+
+    def _of(
+        self,
+        admission: Admission,
+        method: bytes,
+        target: bytes,
+        address: str,
+        agent: bytes,
+        *forwarded_for: bytes,
+    ) -> Audited | None:
+        assert isinstance(admission.identity, Impersonation)
+        who = _asserted(admission.identity, admission.bearer)
+        return self._audited(who, method, target, address, agent, forwarded_for)
+
+    def _audited(
+        self,
+        who: _Who,
+        method: bytes,
+        target: bytes,
+        address: str,
+        agent: bytes,
+        forwarded_for: Sequence[bytes],
+    ) -> Audited | None:
+        decide = self._decide if len(target) <= MAX_REMEMBERED else self._decide.__wrapped__
+        stages = decide(who.username, who.groups, method, target)
+        if not stages:
+            return None
+        asking, reference = asked(method, target)
+        came = chain(forwarded_for, address, self._forwarded_from) if forwarded_for else _DIRECT
+        client = _client if len(agent) <= MAX_REMEMBERED else _client.__wrapped__
+        rest = f"{client(came.verified, address, agent)}{reference}"
+        return Audited(stages, Common(asking, who.text, rest), _annotations(who, came))
+
+    def _stages(
+        self, username: str | None, groups: tuple[str, ...], method: bytes, target: bytes
+    ) -> Stages:
+        return self._policy.stages(username, groups, resolve(method, target))
+
+
+def _annotations(who: _Who, came: Chain) -> str:
+    if not came.unverified:
+        return who.facts
+    claimed = members({f"{DOMAIN}/forwarded-for-unverified": came.unverified[:MAX_NAME]})
+    return f"{who.facts},{claimed}" if who.facts else claimed
+
+
+def _bearer(exchange: Exchange) -> Bearer | None:
+    """Return whose token it was, if that is known."""
+    if exchange.admission is not None:
+        return exchange.admission.bearer
+    return exchange.error.bearer if exchange.error is not None else None
+
+
+def _who(exchange: Exchange) -> _Who:
+    """Return who asks, as far as it is known."""
+    bearer = _bearer(exchange)
+    identity = exchange.admission.identity if exchange.admission is not None else None
+    if isinstance(identity, PassedThrough):  # not itself: it holds a token, and would be remembered
+        return _passed_through(identity.username, identity.groups, bearer)
+    return _asserted(identity, bearer)
+
+
+@lru_cache(maxsize=REMEMBERED_USERS)
+def _passed_through(username: str, groups: tuple[str, ...], bearer: Bearer | None) -> _Who:
+    return _Who(username, groups, users(User(username, groups)), _facts(bearer))
+
+
+@lru_cache(maxsize=REMEMBERED_USERS)
+def _asserted(identity: Impersonation | None, bearer: Bearer | None) -> _Who:
+    person = User(bearer.username, (*bearer.groups, AUTHENTICATED)) if bearer else None
+    impersonated = None
+    if identity is not None:
+        acting = User(
+            identity.username, (*identity.groups, AUTHENTICATED), identity.uid, identity.extra
+        )
+        person, impersonated = (person, acting) if identity.original else (acting, None)
+    text, facts = users(person, impersonated), _facts(bearer)
+    if person is None:
+        return _Who(None, (), text, facts)
+    return _Who(person.username, person.groups, text, facts)
+
+
+@lru_cache(maxsize=1024)
+def _client(verified: tuple[str, ...], peer: str, user_agent: bytes) -> str:
+    return client(_source_ips(verified, peer), user_agent)
+
+
+def _source_ips(verified: tuple[str, ...], peer: str) -> tuple[str, ...]:
+    """Return what is known of where a request came from, the peer last, as kube-apiserver does."""
+    if peer == "unix" or verified[-1:] == (peer,):
+        return verified
+    return (*verified, peer)
+
+
+def _facts(bearer: Bearer | None) -> str:
+    if bearer is None:
+        return ""
+    return members({key: ", ".join(values) for key, values in bearer.facts.items()})
