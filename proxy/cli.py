@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from proxy.config import Config, ConfigError, load
-from proxy.config.model import IDENTITY, TOKENS
+from proxy.config.files import CheckAudit
+from proxy.config.model import AUDIT, IDENTITY, TOKENS
 from proxy.config.usage import flags_help
 from proxy.version import installed_version
 
@@ -93,6 +94,7 @@ def _with_config(arguments: Sequence[str], name: str) -> int:
             os.environ,
             check_kubeconfig=_kubeconfig_problems,
             check_authentication=_authentication_problems,
+            check_audit=_audit_checks(name),
         )
     except ConfigError as error:
         return _wrong(*error.problems)
@@ -118,6 +120,12 @@ def _authentication_problems(content: bytes, config: Config) -> list[str]:
     return problems_of_file(content, config)
 
 
+def _audit_checks(name: str) -> CheckAudit:
+    from proxy.checked_audit import AUDIT_CHECKS, AUDIT_CHECKS_BEFOREHAND
+
+    return AUDIT_CHECKS_BEFOREHAND if name == "prepare" else AUDIT_CHECKS
+
+
 def _explain(arguments: Sequence[str]) -> int:
     from proxy.tools.explain.command import main as explain
 
@@ -139,7 +147,7 @@ def _check_config(arguments: Sequence[str]) -> int:
 def _check_config_details() -> str:
     from proxy.tools.explain.command import CHECK_DETAILS
 
-    return f"{CHECK_DETAILS}\n{flags_help(TOKENS, IDENTITY)}"
+    return f"{CHECK_DETAILS}\n{flags_help(TOKENS, IDENTITY, AUDIT)}"
 
 
 def _version(arguments: Sequence[str]) -> int:
@@ -214,7 +222,9 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "doctor": Command("Say why a login does not work.", _doctor, _doctor_details),
     "explain": Command("Say what is made of a token, and why.", _explain, _explain_details),
     "check-config": Command(
-        "Check the settings about tokens and identities.", _check_config, _check_config_details
+        "Check the settings about tokens, identities and the audit.",
+        _check_config,
+        _check_config_details,
     ),
     "prepare": Command(
         "Write the certificate and what Headlamp trusts, and exit: for an init container.",

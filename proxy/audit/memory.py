@@ -20,7 +20,7 @@ from proxy.http.exchange import Exchange
 from proxy.http.service import Admission
 from proxy.impersonation import Impersonation
 from proxy.observe.access_log import MAX_NAME
-from proxy.requestinfo import resolve
+from proxy.requestinfo import RequestInfo, resolve
 from proxy.rights import DOMAIN
 from proxy.speaker import PassedThrough
 
@@ -28,6 +28,7 @@ MAX_REMEMBERED: Final = 256  # bytes of whatever a client may choose; see reques
 REMEMBERED: Final = 1024
 REMEMBERED_USERS: Final = 256
 _DIRECT: Final = Chain()
+_UNREADABLE: Final = RequestInfo(is_resource_request=False, path="", verb="")
 
 
 class Audited(NamedTuple):
@@ -83,6 +84,17 @@ class Memory:
     def of_nobody(self, exchange: Exchange) -> Audited | None:
         """Return the same for a request of which it could not be found out who asks."""
         return self._made(exchange, _NOBODY)
+
+    def of_unreadable(self, address: str) -> Audited | None:
+        """Return the same for what could not be read as a request, at its one stage.
+
+        It has no user, no verb and no path, so a rule that asks for one does not match it; but
+        ``nonResourceURLs: ["*"]`` does, and so does a rule that asks for nothing.
+        """
+        if "ResponseComplete" not in self._policy.stages(None, (), _UNREADABLE):
+            return None
+        common = Common(asked(b"", b"")[0], _NOBODY.text, client(_source_ips((), address), b""))
+        return Audited(frozenset({"ResponseComplete"}), common, "")
 
     def _made(self, exchange: Exchange, who: _Who) -> Audited | None:
         head, address = exchange.head, exchange.client.address

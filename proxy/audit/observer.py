@@ -12,7 +12,7 @@ This is on the path of each request: what is the same from one to the next is no
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from proxy.audit.event import event, members, request_status, response_status, unauthenticated
@@ -40,9 +40,14 @@ class AuditObserver:
     def __init__(
         self, policy: Policy, sinks: Sequence[Sink], forwarded_from: Networks = ()
     ) -> None:
+        self._forwarded_from = forwarded_from
         self._memory = Memory(policy, forwarded_from)
         self._sinks = tuple(sinks)
         self._audited: dict[Exchange, Audited] = {}
+
+    def take(self, policy: Policy) -> None:
+        """Follow another policy from now on; what has begun is told as it was decided."""
+        self._memory = Memory(policy, self._forwarded_from)
 
     def begun(self, exchange: Exchange) -> None:
         """Nothing is told yet: the policy asks who it is."""
@@ -74,7 +79,16 @@ class AuditObserver:
             self._tell(exchange, audited, "ResponseComplete", time.time(), status, annotations)
 
     def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
-        """What is no request has no event; kube-apiserver does not hear of it either."""
+        """Tell of what is known: that it came, from where, and why it was refused.
+
+        kube-apiserver has no event of such a one, which its HTTP server answers by itself.
+        """
+        if audited := self._memory.of_unreadable(client):
+            now, special = time.time(), members(_special({}, error, ""))
+            status, annotations = request_status(error.code, error), f',"annotations":{{{special}}}'
+            self._write(
+                event("ResponseComplete", audit_id, audited.common, now, now, status, annotations)
+            )
 
     def retried(self) -> None:
         """It is the same request."""
@@ -118,6 +132,9 @@ class AuditObserver:
             status,
             annotations,
         )
+        self._write(line)
+
+    def _write(self, line: str) -> None:
         for sink in self._sinks:
             sink.write(line)
 
@@ -127,15 +144,15 @@ def _annotations(exchange: Exchange, audited: Audited) -> str:
     error, outcome = exchange.error, outcome_of(exchange)
     found = audited.annotations
     if error is not None or outcome or exchange.annotations:
-        special = members(_special(exchange, error, outcome))
+        special = members(_special(exchange.annotations, error, outcome))
         found = f"{found},{special}" if found and special else found or special
     return f',"annotations":{{{found}}}' if found else ""
 
 
-def _special(exchange: Exchange, error: ProxyError | None, outcome: str) -> dict[str, str]:
+def _special(found: Mapping[str, str], error: ProxyError | None, outcome: str) -> dict[str, str]:
     """Return what few requests have to say; nothing is remembered of it."""
     special = {
-        **exchange.annotations,
+        **found,
         f"{DOMAIN}/reason": error.label if error else "",
         f"{DOMAIN}/detail": error.detail[:MAX_DETAIL] if error and error.detail else "",
         f"{DOMAIN}/outcome": outcome,

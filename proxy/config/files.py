@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -20,6 +21,14 @@ ReadFile = Callable[[Path], bytes]
 LoadPair = Callable[[Path, Path], None]
 CheckKubeconfig = Callable[[bytes, Path], list[str]]
 CheckAuthentication = Callable[[bytes, Config], list[str]]
+
+
+class CheckAudit(NamedTuple):
+    """How the files of an audit are looked at; each returns all that is wrong."""
+
+    policy: Callable[[bytes], list[str]] = lambda _content: []
+    webhook: Callable[[bytes, Path], list[str]] = lambda _content, _path: []
+    log: Callable[[Path], list[str]] = lambda _path: []
 
 
 def read_file(path: Path) -> bytes:
@@ -77,8 +86,6 @@ def check_files(
     _check_certificates("tls_cert_file", config.tls_cert_file, read_file, report)
     deny_file = _read("deny_file", config.deny_file, read_file, report)
     _check_deny_file(deny_file, config.deny_file, report)
-    _read("audit_policy_file", config.audit_policy_file, read_file, report)
-    _read("audit_webhook_config_file", config.audit_webhook_config_file, read_file, report)
     kubeconfig = _read("kubeconfig", config.kubeconfig, read_file, report)
     if kubeconfig is not None and config.kubeconfig is not None:
         for problem in check_kubeconfig(kubeconfig, config.kubeconfig):
@@ -87,6 +94,25 @@ def check_files(
     certificate, key = config.tls_cert_file, config.tls_private_key_file
     if certificate and key and report.failed.isdisjoint({"tls_cert_file", "tls_private_key_file"}):
         _check_pair(certificate, key, load_pair, report)
+
+
+def check_audit_files(
+    config: Config, read_file: ReadFile, check: CheckAudit, report: Report
+) -> None:
+    """Report every file of the audit that could not be used as it must be at the start."""
+    policy, webhook = config.audit_policy_file, config.audit_webhook_config_file
+    log = config.audit_log_path
+    problems: dict[str, list[str]] = {}
+    if (content := _read("audit_policy_file", policy, read_file, report)) is not None:
+        problems["audit_policy_file"] = check.policy(content)
+    content = _read("audit_webhook_config_file", webhook, read_file, report)
+    if content is not None and webhook is not None:
+        problems["audit_webhook_config_file"] = check.webhook(content, webhook)
+    if log is not None:
+        problems["audit_log_path"] = check.log(log)
+    for name, found in problems.items():
+        for problem in found:
+            report.value(name, str(getattr(config, name)), problem)
 
 
 def _read(name: str, path: Path | None, read_file: ReadFile, report: Report) -> bytes | None:

@@ -27,6 +27,7 @@ def load(
     load_pair: files.LoadPair = files.load_pair,
     check_kubeconfig: files.CheckKubeconfig = files.check_kubeconfig,
     check_authentication: files.CheckAuthentication = files.check_authentication,
+    check_audit: files.CheckAudit | None = None,
     *,
     authentication_only: bool = False,
     elsewhere: bool = False,
@@ -36,7 +37,8 @@ def load(
     Raises ConfigError with every problem. Nothing is read but through the functions given.
     ``check_kubeconfig`` takes a kubeconfig's content and path, and returns all that is wrong;
     ``check_authentication`` takes an AuthenticationConfiguration's content and the configuration.
-    With ``authentication_only``, what concerns neither tokens nor identities is not looked at.
+    With ``authentication_only``, what concerns neither tokens nor identities is not looked at, and
+    what concerns the audit only where ``check_audit`` is given.
     ``elsewhere`` is for settings of a proxy on another machine, whose files cannot be looked at.
     """
     report = Report(SETTINGS)
@@ -45,11 +47,14 @@ def load(
     config = replace(config, oidc_username_prefix=_username_prefix(config))
     if not authentication_only:
         config = _completed(config, environ, read_file, report)
-    check_rules(config, report, authentication_only=authentication_only)
+    audit = check_audit is not None or not authentication_only
+    check_rules(config, report, authentication_only=authentication_only, audit=audit)
     if not elsewhere:
         files.check_authentication_files(config, read_file, check_authentication, report)
     if not authentication_only and not elsewhere:
         files.check_files(config, read_file, load_pair, check_kubeconfig, report)
+    if audit and not elsewhere:
+        files.check_audit_files(config, read_file, check_audit or files.CheckAudit(), report)
     if report.lines:
         raise ConfigError([one_line(line) for line in report.lines])
     return config

@@ -18,10 +18,12 @@ from proxy.config.report import Report, shown
 BESIDE_A_FILE: Final = frozenset({"oidc_clock_skew", "oidc_http_proxy"})
 
 
-def check_rules(config: Config, report: Report, *, authentication_only: bool) -> None:
+def check_rules(config: Config, report: Report, *, authentication_only: bool, audit: bool) -> None:
     """Report every rule that ``config``, with nothing left open, does not keep."""
     for rule in _AUTHENTICATION_RULES if authentication_only else _RULES:
         rule(config, report)
+    if audit:
+        _audit_has_a_policy_and_a_place(config, report)
 
 
 def _issuer_and_client(config: Config, report: Report) -> None:
@@ -267,6 +269,5 @@ _RULES: Final[_Rules] = (
     _plaintext_stays_local,
     _a_token_fits_in_a_head,
     _listeners_differ,
-    _audit_has_a_policy_and_a_place,
     _recordings,
 )

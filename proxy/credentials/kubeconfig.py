@@ -126,6 +126,15 @@ def webhook_from_kubeconfig(path: Path) -> Webhook:
     return Webhook(url, kubeconfig.upstream.server_name, kubeconfig.credential())
 
 
+def webhook_problems_of(content: bytes, path: Path) -> list[str]:
+    """Return all that is wrong with a webhook's kubeconfig, for the check of the configuration."""
+    try:
+        _WebhookReader(path.absolute().parent).read(_document(_text(content)))
+    except KubeconfigError as error:
+        return error.problems
+    return []
+
+
 class _Reader:
     """Reads on after a problem, so that all are found."""
 

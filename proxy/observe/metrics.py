@@ -367,6 +367,10 @@ class Metrics:
             "audit_errors_total", "Attempts to write or send audit events that failed.", "sink"
         )
         self._audit_errors = _bind(errors.labels, AUDIT_SINKS)
+        self.audit_policy_failed = self._gauge(
+            "audit_policy_failed",
+            "1 while --audit-policy-file cannot be used and an older policy is in force.",
+        )
 
     def _process(self) -> None:
         self.serving_certificate_expiry = self._gauge(

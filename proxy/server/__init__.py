@@ -136,7 +136,9 @@ async def _run(config: Config, writer: LogWriter) -> int:
         if (tracing := tracing_of(config)) is not None:
             observers.append(tracing)
             stack.push_async_callback(send_spans, tracing)
-        observers += await stack.enter_async_context(auditing(config, metrics))
+        audit = await stack.enter_async_context(auditing(config, metrics, stop))
+        if audit is not None:
+            observers.append(audit.observer)
         service = Service(
             gate=gates,
             credential=withheld,
@@ -166,7 +168,10 @@ async def _run(config: Config, writer: LogWriter) -> int:
             denial.on_change = listener.end_denied
             await stack.enter_async_context(background("deny-file", denial.run(), stop))
         pools = (pool, bare_pool)
-        parts = Parts(service, listener, pools, credential, issuers, cache, denial, check)
+        audit_policy = audit.policy if audit else None
+        parts = Parts(
+            service, listener, pools, credential, issuers, cache, denial, check, audit_policy
+        )
         show(metrics, parts)
 
         await stack.enter_async_context(admin(config, metrics, checks_of(config, parts)))

@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from proxy.audit.followed_policy import FollowedPolicy
 from proxy.audit.log_file import MAX_BUFFERED, MEGABYTE, LogFile, Rotation
 from proxy.audit.observer import AuditObserver, Sink
-from proxy.audit.policy import Policy
-from proxy.audit.policy_file import InvalidPolicy, parse_policy
+from proxy.audit.policy_file import InvalidPolicy
 from proxy.audit.webhook import WebhookSink
 from proxy.config import Config
 from proxy.credentials.kubeconfig import KubeconfigError, webhook_from_kubeconfig
-from proxy.files import FollowedFile, SourceError, explain
+from proxy.files import SourceError, explain
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.server.building import StartError
+from proxy.server.running import Stop, background
 
 _STDOUT: Final = 1
 
-_log = logging.getLogger(__name__)
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The observer that audits, and the policy that it follows."""
+
+    observer: AuditObserver
+    policy: FollowedPolicy
 
 
 @contextlib.asynccontextmanager
-async def auditing(config: Config, metrics: Metrics) -> AsyncIterator[list[AuditObserver]]:
-    """Yield the observer that audits, if there is to be one; on the way out, write what is left."""
+async def auditing(config: Config, metrics: Metrics, stop: Stop) -> AsyncIterator[Audit | None]:
+    """Yield what audits, if there is to be an audit; on the way out, write what is left."""
     if config.audit_policy_file is None:
-        yield []
+        yield None
         return
-    policy = _policy(config.audit_policy_file)
+    followed = _policy(config.audit_policy_file)
     async with contextlib.AsyncExitStack() as stack:
         sinks: list[Sink] = []
         if config.audit_log_path is not None:
@@ -45,20 +52,20 @@ async def auditing(config: Config, metrics: Metrics) -> AsyncIterator[list[Audit
             sending = asyncio.create_task(webhook.run(), name="audit webhook")
             stack.push_async_callback(webhook.close, sending)
             sinks.append(webhook)
-        yield [AuditObserver(policy, sinks, config.forwarded_from)]
+        observer = AuditObserver(followed.policy, sinks, config.forwarded_from)
+        followed.on_change = observer.take
+        async with background("audit policy", followed.run(), stop):
+            yield Audit(observer, followed)
 
 
-def _policy(path: Path) -> Policy:
+def _policy(path: Path) -> FollowedPolicy:
     flag = f"--audit-policy-file {str(path)!r}"
     try:
-        policy, warnings = parse_policy(FollowedFile(path, "--audit-policy-file").read())
+        return FollowedPolicy(path)
     except SourceError as error:
         raise StartError(f"{flag}: {error}") from error
     except InvalidPolicy as error:
         raise StartError(*(f"{flag}: {problem}" for problem in error.problems)) from error
-    for warning in warnings:
-        _log.warning("%s: %s", flag, warning)
-    return policy
 
 
 def _log_sink(config: Config, path: Path, metrics: Metrics) -> LogWriter:

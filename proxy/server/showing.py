@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+from proxy.audit.followed_policy import FollowedPolicy
 from proxy.authn.cache import TokenCache
 from proxy.config import Config
 from proxy.credentials.credential import Credential, readiness
@@ -32,6 +33,7 @@ class Parts:
     cache: TokenCache[Admission]
     denial: DenyFile | None
     check: SelfCheck
+    audit_policy: FollowedPolicy | None
 
 
 def show(metrics: Metrics, parts: Parts) -> None:
@@ -44,6 +46,8 @@ def show(metrics: Metrics, parts: Parts) -> None:
     if denial is not None:
         metrics.deny_list_entries.set_function(lambda: denial.entries)
         metrics.deny_file_failed.set_function(lambda: not denial.healthy)
+    if (audit_policy := parts.audit_policy) is not None:
+        metrics.audit_policy_failed.set_function(lambda: not audit_policy.healthy)
     metrics.connections.set_function(lambda: listener.accepted)
     metrics.upstream_connections_idle.set_function(lambda: sum(p.idle for p in parts.pools))
     metrics.upstream_connections_active.set_function(lambda: sum(p.active for p in parts.pools))
@@ -77,6 +81,8 @@ def checks_of(config: Config, parts: Parts) -> list[Check]:
     ]
     if (denial := parts.denial) is not None:
         checks.append(Check("deny-file", lambda: denial.healthy, required=False))
+    if (audit_policy := parts.audit_policy) is not None:
+        checks.append(Check("audit-policy", lambda: audit_policy.healthy, required=False))
     if config.authentication_config is not None:
         checks.append(
             Check("authentication-config", lambda: parts.issuers.up_to_date, required=False)

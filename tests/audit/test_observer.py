@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from proxy.audit.observer import AuditObserver
 from proxy.audit.policy import NO_STAGES, STAGES, Policy, Rule
 from proxy.denial import Bearer
-from proxy.errors import ImpersonationNotAllowed
+from proxy.errors import ImpersonationNotAllowed, MalformedRequest
 from proxy.http.head import RequestHead
 from proxy.http.service import Admission
 from proxy.impersonation import impersonate_requested
@@ -34,11 +34,22 @@ ALICE = {
 }
 
 
+@dataclass
+class Lines:
+    """A sink that keeps what it is told."""
+
+    lines: list[str]
+
+    def write(self, line: str) -> None:
+        self.lines.append(line)
+
+
 class Audited:
     """A data plane that is audited, and the events so far."""
 
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
+        self.observer: AuditObserver
         self.lines: list[str] = []
         self.ended = Recorder()
 
@@ -56,6 +67,7 @@ async def audited(tls: Tls) -> AsyncIterator[Audited]:
     async with Upstream.run(tls.server) as upstream, run_proxy(tls, upstream) as proxy:
         seen = Audited(proxy)
         observer = AuditObserver(ALL, [seen], [ip_network("127.0.0.0/8")])
+        seen.observer = observer
         watching = all_of([observer, seen.ended])
         proxy.listener.service = replace(proxy.service, observer=watching)
         yield seen
@@ -110,6 +122,60 @@ async def test_whoever_could_not_be_authenticated_has_one_event_with_the_reason(
     assert (event["stage"], event["user"]) == ("ResponseStarted", {})
     assert event["responseStatus"]["message"] == "Authentication failed, no credentials provided"
     assert event["annotations"] == {"headlamp-auth-proxy.dev/reason": "token_missing"}
+
+
+async def test_what_could_not_be_read_as_a_request_has_one_event_with_what_is_known(
+    audited: Audited,
+) -> None:
+    client = await audited.proxy.client()
+    client.send(b"GET /api/v1/pods\r\nHost: x\r\n\r\n")
+    answer = await client.answer()
+    (event,) = [json.loads(line) for line in audited.lines]
+    assert event["auditID"] == answer.headers["audit-id"]
+    assert (event["stage"], event["user"], event["sourceIPs"]) == (
+        "ResponseComplete",
+        {},
+        ["127.0.0.1"],
+    )
+    assert (event["requestURI"], event["verb"], "objectRef" in event) == ("", "", False)
+    status = event["responseStatus"]
+    assert (status["code"], status["reason"]) == (answer.status, "BadRequest")
+    assert event["annotations"]["headlamp-auth-proxy.dev/reason"] == "malformed_request"
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_told"),
+    [
+        (Rule(frozenset(STAGES), verbs=frozenset({"get"})), False),
+        (Rule(frozenset(STAGES), user_groups=frozenset({"system:unauthenticated"})), False),
+        (Rule(frozenset(STAGES), non_resource_urls=("/api*",)), False),
+        (Rule(frozenset({"RequestReceived"})), False),
+        (Rule(NO_STAGES), False),
+        (Rule(frozenset(STAGES), non_resource_urls=("*",)), True),
+    ],
+)
+def test_a_rule_that_asks_for_what_is_not_known_does_not_match_it(
+    rule: Rule, is_told: bool
+) -> None:
+    lines: list[str] = []
+    observer = AuditObserver(Policy([rule]), [Lines(lines)])
+    observer.unreadable(MalformedRequest("no"), "unix", "0f8fad5b")
+    assert bool(lines) is is_told
+    assert all("sourceIPs" not in json.loads(line) for line in lines)
+
+
+async def test_another_policy_counts_from_the_next_request_on(audited: Audited) -> None:
+    client, api = await audited.proxy.asked(GET)
+    audited.observer.take(Policy([Rule(NO_STAGES)]))
+    api.send(OK)
+    await client.answer()
+    assert stages(await audited.events()) == [("RequestReceived", None), ("ResponseComplete", 200)]
+    client.send(GET)
+    await api.read_head()
+    api.send(OK)
+    await client.answer()
+    await audited.ended.ended_exchanges(2)
+    assert len(audited.lines) == 2
 
 
 async def test_a_refusal_is_audited_with_the_person_where_they_are_known(

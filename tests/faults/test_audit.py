@@ -47,6 +47,25 @@ def test_on_standard_output_an_event_is_a_line(stage: Stage) -> None:
     assert request["audit_id"] == event["auditID"]
 
 
+def test_the_policy_is_followed_and_a_broken_one_kept_out(stage: Stage) -> None:
+    flag = policy(stage.folder)
+    file, log = stage.folder / "policy.yaml", stage.folder / "audit.log"
+    with stage.serve(flag, f"--audit-log-path={log}") as serve:
+        serve.wait_ready()
+        assert serve.get(PODS, token(ALICE))[0] == 200
+        file.write_text("rules: {")
+        serve.wait_until(lambda: serve.metric("audit_policy_failed") == 1, "noticed")
+        assert "[-]audit-policy failed" in serve.probe("/readyz?verbose")[1]
+        assert serve.probe("/readyz")[0] == 200
+        assert serve.get(PODS, token(ALICE))[0] == 200
+        file.write_text(json.dumps({**POLICY, "rules": [{"level": "None"}]}))
+        serve.wait_until(lambda: serve.metric("audit_policy_failed") == 0, "taken")
+        assert serve.get(PODS, token(ALICE))[0] == 200
+        serve.stop()
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [told(event) for event in events] == [(ALICE, "pods", 200)] * 2
+
+
 def serve_three(stage: Stage, webhook: Path) -> None:
     """Serve three requests, and stop."""
     flag = f"--audit-webhook-config-file={webhook}"

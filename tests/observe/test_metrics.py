@@ -55,7 +55,7 @@ WITHOUT_LABELS = {
     *("event_loop_lag_seconds", "tasks", "connections_open", "connections_total"),
     *("connections_limit", "user_streams_highest", "user_requests_highest"),
     *("deny_list_entries", "deny_file_failed", "denied_streams_ended_total"),
-    "log_lines_dropped_total",
+    *("log_lines_dropped_total", "audit_policy_failed"),
 }
 
 

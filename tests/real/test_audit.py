@@ -207,6 +207,9 @@ def test_both_logs_say_the_same_of_a_request(logs: Logs, name: str) -> None:
         assert comparable(ours[stage]) == expected, stage
     received = {event["requestReceivedTimestamp"] for event in ours.values()}
     assert len(received) == 1
+    for log in ours, theirs:  # it was received when it came, though it is told later
+        if (event := log.get("RequestReceived")) is not None:
+            assert event["stageTimestamp"] == event["requestReceivedTimestamp"]
 
 
 def comparable(event: dict[str, Any]) -> dict[str, Any]:

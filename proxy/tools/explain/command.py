@@ -42,8 +42,9 @@ Exit status: 0 authenticated, 1 not authenticated, 2 the configuration is refuse
 keys are fetched unless --oidc-jwks-file has them; the network is given up after 10 s.
 """
 CHECK_DETAILS: Final = """\
-Says whether serve could use the settings that are about tokens and identities, with the files
-that they name, an AuthenticationConfiguration and its expressions included. Nothing is fetched.
+Says whether serve could use the settings that are about tokens, identities and the audit, with
+the files that they name: an AuthenticationConfiguration and its expressions, an audit policy, a
+webhook's kubeconfig, a place for the audit log. Nothing is fetched, and nothing is made.
 
 Exit status: 0 they can be used, 2 they cannot; standard error then has every reason.
 """
@@ -87,18 +88,23 @@ def main(arguments: Sequence[str]) -> int:
 def check(arguments: Sequence[str]) -> int:
     """Run ``check-config``; return the exit status."""
     try:
-        _config(arguments)
+        _config(arguments, audit=True)
     except ConfigError as error:
         sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
         return REFUSED
     return 0
 
 
-def _config(settings: Sequence[str]) -> Config:
+def _config(settings: Sequence[str], *, audit: bool = False) -> Config:
+    from proxy.checked_audit import AUDIT_CHECKS
     from proxy.plans import problems_of_file
 
     return load(
-        settings, os.environ, check_authentication=problems_of_file, authentication_only=True
+        settings,
+        os.environ,
+        check_authentication=problems_of_file,
+        check_audit=AUDIT_CHECKS if audit else None,
+        authentication_only=True,
     )
 
 
