@@ -21,10 +21,9 @@ from proxy.reviews.requested import questions, service_account
 from proxy.rights import AUTHENTICATION, AUTHORIZATION, SETTINGS, Rule
 from proxy.tools.deploy.rbac_command import needed_by, switched_on
 from proxy.tools.doctor.bindings import Bindings
-from proxy.tools.doctor.own_rights import Account, rules_in
+from proxy.tools.doctor.own_rights.account import BECOME, Account, rules_in
 from proxy.userinfo import CREDENTIAL_ID, UserInfo
 
-_BECOME: Final = "impersonate:user-info"
 # Without this, Headlamp's first question already fails (a user may always ask what they may do).
 _CAP: Final = Question(
     "impersonate-on:user-info:create", AUTHORIZATION, resource="selfsubjectrulesreviews"
@@ -109,7 +108,7 @@ async def _may_become(asking: Asking, question: Question) -> bool:
     if question.verb != "impersonate":
         return False
     constrained = Question(
-        _BECOME, AUTHENTICATION, question.resource, question.subresource, question.name
+        BECOME, AUTHENTICATION, question.resource, question.subresource, question.name
     )
     return _is_yes(await asking.may(constrained))
 
