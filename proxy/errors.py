@@ -524,18 +524,6 @@ class TooManyGroups(IdentityError):
     has_story = True
 
 
-class AccessReviewUnavailable(ProxyError):
-    code = 503
-    reason = "ServiceUnavailable"
-    label = "access_review_unavailable"
-    message = "The API server did not say whether you may impersonate. Try again in a moment."
-    mend = (
-        "The proxy's account needs `create` on `subjectaccessreviews`, and the API server "
-        "must answer; the proxy's log says which of the two it is."
-    )
-    retry_after = 5
-
-
 class UidMalformed(IdentityError):
     label = "uid_malformed"
     message = "The user's UID begins or ends with a blank, or holds a control character."
@@ -551,6 +539,21 @@ class ExtraMalformed(IdentityError):
     )
     mend = "Mend the expressions that give extra information (`claimMappings.extra`)."
     has_story = True
+
+
+class AccessReviewUnavailable(ProxyError):
+    code = 503
+    reason = "ServiceUnavailable"
+    label = "access_review_unavailable"
+    message = "The API server did not say whether you may impersonate. Try again in a moment."
+    mend = (
+        "The proxy's account needs `create` on `subjectaccessreviews`, and the API server "
+        "must answer; the proxy's log says which of the two it is."
+    )
+    retry_after = 5
+
+
+# --- The operator's own word: who is locked out, and what must be recorded -----------------------
 
 
 class Denied(ProxyError):
