@@ -634,6 +634,15 @@ class TooManyStreams(LimitError):
     )
 
 
+class PageTooOften(LimitError):
+    label = "page_too_often"
+    message = "You have opened this page too often. Wait a moment, and reload it."
+    mend = (
+        "A user may open `/.auth-proxy/whoami` twenty times at once, and then four times a "
+        "second. Look at what reads it in a loop."
+    )
+
+
 class TooManyConnections(ProxyError):
     """Answered before anything is known of who asks."""
 

@@ -16,6 +16,7 @@ from typing import Protocol
 from proxy.authn.authenticator import NEEDS_FETCH, Authenticated, Authenticator
 from proxy.authn.cache import TokenCache
 from proxy.authn.credential import Credential, extract
+from proxy.authn.trace import Trace
 from proxy.denial import Bearer
 from proxy.errors import (
     ConnectionNamesIdentity,
@@ -61,10 +62,13 @@ class Gate:
         self._max_token_bytes = max_token_bytes
         self._may_impersonate = may_impersonate  # somebody else decides about such requests
 
-    def admit(self, head: RequestHead, now: float) -> Admission | Awaitable[Admission]:
+    def admit(
+        self, head: RequestHead, now: float, trace: Trace | None = None
+    ) -> Admission | Awaitable[Admission]:
         """Return the identity for a request, at once unless something must be fetched first.
 
         ``now`` in unix seconds. Raises the ``ProxyError`` that the request is to be answered with.
+        ``trace`` sees a token that was not seen before, as far as it is looked at without waiting.
         """
         if head.options and names_identity(head.options):
             raise ConnectionNamesIdentity
@@ -82,7 +86,7 @@ class Gate:
         if admission is None:
             began = time.perf_counter()
             try:
-                authenticated = self._authenticator.authenticate(credential.token, now)
+                authenticated = self._authenticator.authenticate(credential.token, now, trace=trace)
             except NEEDS_FETCH as missing:
                 return self._admit_after_fetching(head, credential, key, now, missing)
             finally:

@@ -206,7 +206,7 @@ def _malformed(name: str) -> str | None:
         return "is empty"
     if name.strip(" \t") != name:
         return "begins or ends with a blank"
-    if any(unicodedata.category(char) in {"Cc", "Cs"} for char in name):
+    if not name.isprintable() and any(unicodedata.category(c) in {"Cc", "Cs"} for c in name):
         return "holds a control character or a lone surrogate"
     if "\ufffd" in name:
         # What JSON cannot say (a lone surrogate, bytes that are not UTF-8) has become this, as in

@@ -12,9 +12,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable
 from dataclasses import replace
+from typing import Protocol
 
 from proxy.authn.authenticator import Authenticator
 from proxy.authn.credential import Credential, extract
+from proxy.authn.trace import Trace
 from proxy.denial import Bearer
 from proxy.errors import (
     ImpersonationNotAllowed,
@@ -33,6 +35,14 @@ from proxy.reviews.tokens import TokenReviews
 from proxy.speaker import PassedThrough
 
 
+class FirstGate(Gate, Protocol):
+    """A gate that lets it be seen how it looked at a token."""
+
+    def admit(
+        self, head: RequestHead, now: float, trace: Trace | None = None
+    ) -> Admission | Awaitable[Admission]: ...
+
+
 class ReviewGate:
     """Admits requests; satisfies ``http.service.Gate``.
 
@@ -42,7 +52,7 @@ class ReviewGate:
 
     def __init__(
         self,
-        gate: Gate,
+        gate: FirstGate,
         authenticator: Authenticator,
         policy: Policy,
         *,
@@ -70,14 +80,16 @@ class ReviewGate:
             return self._as_requested(head, admission)
         return admission
 
-    def recall(self, head: RequestHead, now: float) -> Admission | Awaitable[Admission]:
+    def recall(
+        self, head: RequestHead, now: float, trace: Trace | None = None
+    ) -> Admission | Awaitable[Admission]:
         """As ``admit``, but the API server is asked nothing, whoever it is that comes.
 
         Whom it knows by their token is known from their requests of the last seconds, and nobody
         is anybody else but themselves.
         """
         try:
-            return self._gate.admit(head, now)
+            return self._gate.admit(head, now, trace)
         except (TokenMalformed, IssuerUnknown):
             credential = self._credential(head)
             if self._tokens is None or self._authenticator.names_trusted(credential.token):

@@ -86,6 +86,7 @@ PURE = {
     "proxy/whoami/html.py",
     "proxy/whoami/report.py",
     "proxy/whoami/style.py",
+    "proxy/whoami/turns.py",
     "proxy/whoami/words.py",
     "proxy/tools/deploy/cel.py",
     "proxy/tools/deploy/findings.py",

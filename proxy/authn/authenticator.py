@@ -106,6 +106,8 @@ class Authenticator:
         for is given as ``fetched``.
         """
         unverified = jws.parse(token)
+        if trace is not None:
+            trace.token = unverified
         trusted = self._trusted(unverified, trace)
         keys = trusted.source.keys
         if keys is None:

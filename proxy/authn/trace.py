@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from proxy.authn.jws import UnverifiedToken
+
 
 class Trace:
-    """Steps in their order; each is a dict whose ``step`` says which one it is."""
+    """Steps in their order; each is a dict whose ``step`` says which one it is.
+
+    ``token`` is what was read of the token, if it could be read; nothing of it is verified.
+    """
 
     def __init__(self) -> None:
+        self.token: UnverifiedToken | None = None
         self.steps: list[dict[str, Any]] = []
 
     def note(self, step: str, **facts: Any) -> None:

@@ -1,10 +1,13 @@
 """The account as a page: plain HTML for eyes, keyboards and screen readers, without any script.
 
 It is served under Headlamp's own address, where a script would have the user's whole session, and
-nearly every text in it was chosen by somebody else. So it is built as a tree and never as text:
-the serializer escapes, and there is no way round it. What cannot be seen is shown as an escape,
-lest a name that turns the writing round be read as another one. The policy would let no script run
-anyway: it allows one style sheet, by its hash, and forms to this address.
+nearly every text in it was chosen by somebody else. So it is built of elements alone, each of
+which escapes all that is not an element itself. What cannot be seen is shown as an escape, lest a
+name that turns the writing round be read as another one. The policy would let no script run anyway:
+it allows one style sheet, by its hash, and forms to this address.
+
+A stranger may ask for it as often as for a refusal, so it must cost little more: what is the same
+on every page is written once.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache, lru_cache
+from html import escape
 from typing import Any, Final
-from xml.etree.ElementTree import Element, tostring
 
 from proxy.account import Account
 from proxy.errors import ProxyError, TokenMissing
@@ -27,7 +31,8 @@ CONTENT_SECURITY_POLICY: Final = (
 )
 _TITLE: Final = "Who you are to this cluster"
 
-Child = Element | str
+Child = str  # escaped, unless it is Markup
+_VOID: Final = frozenset({"meta", "input"})
 
 
 def html(account: Account, error: ProxyError | None, now: float) -> str:
@@ -45,39 +50,14 @@ def html(account: Account, error: ProxyError | None, now: float) -> str:
         parts.append(_refused(account))
     if account["steps"]:
         parts.append(_steps(account))
-    page = _el(
-        "html",
-        _el(
-            "head",
-            _el("meta", charset="utf-8"),
-            _el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            _el("meta", name="color-scheme", content="light dark"),
-            _el("title", _TITLE),
-            _el("style", STYLE),
-        ),
-        _el(
-            "body",
-            _el("header", _TITLE),
-            _el("main", *parts),
-            _el(
-                "footer",
-                _el(
-                    "p",
-                    f"As of {_moment(now)}. This page shows only what your own token says and what "
-                    "the cluster says of you; it stores nothing. It comes from ",
-                    "headlamp-auth-proxy, which stands between Headlamp and the cluster.",
-                ),
-            ),
-        ),
-        lang="en",
-    )
-    return f"<!doctype html>\n{tostring(page, encoding='unicode', method='html')}\n"
+    closing = _el("footer", _el("p", f"As of {_moment(now)}. ", _FOOTER))
+    return f"{_OPENING}{_el('main', *parts)}{closing}</body></html>\n"
 
 
 # --- The parts -----------------------------------------------------------------------------------
 
 
-def _verdict(account: Account, error: ProxyError | None) -> Element:
+def _verdict(account: Account, error: ProxyError | None) -> Markup:
     name = account["speaks_of"]
     who = _el("p", _code(name), cls="who") if name is not None else None
     if error is None:
@@ -117,7 +97,7 @@ def _let_in(rbac: Mapping[str, Any]) -> tuple[str, str, str]:
     return "good", "You are let in", "The cluster sees you as this user."
 
 
-def _help(account: Account, error: ProxyError, now: float) -> Element:
+def _help(account: Account, error: ProxyError, now: float) -> Markup:
     token = account["token"] or {}
     lines = [f"reason: {error.label}", f"at: {_moment(now)}"]
     if account["speaks_of"] is not None:
@@ -127,18 +107,23 @@ def _help(account: Account, error: ProxyError, now: float) -> Element:
     if token.get("audience"):
         lines.append(f"token for: {', '.join(map(str, token['audience']))}")
     return _section(
-        "help",
-        "What to do",
-        _el("h3", "You"),
-        _el("p", yourself(error)),
-        _el("h3", "Those who run this cluster"),
-        _el("p", *_marked(error.mend)),
-        _el("p", "Send them these lines; their log has the same reason, and says more:"),
-        _pre("\n".join(lines)),
+        "help", "What to do", *_advice(yourself(error), error.mend), _pre("\n".join(lines))
     )
 
 
-def _who(account: Account) -> Element:
+@cache
+def _advice(to_you: str, to_operators: str) -> tuple[Markup, ...]:
+    """Return what is the same for every error of one kind; both texts are ours, so they are few."""
+    return (
+        _el("h3", "You"),
+        _el("p", to_you),
+        _el("h3", "Those who run this cluster"),
+        _el("p", *_marked(to_operators)),
+        _el("p", "Send them these lines; their log has the same reason, and says more:"),
+    )
+
+
+def _who(account: Account) -> Markup:
     user = account["user"] or {}
     facts = [("User", _code(account["speaks_of"]))]
     if user.get("uid"):
@@ -148,17 +133,24 @@ def _who(account: Account) -> Element:
     children: list[Child] = [_facts(facts)]
     if account["groups"]:
         rows = [
-            [
-                _code(entry["group"]),
-                _listed(entry["claims"]) if entry["claims"] else "added here, to everybody",
-                "yes" if entry["sent"] else "no",
-            ]
+            _el(
+                "tr", _el("td", _code(entry["group"])), *_origin((*entry["claims"],), entry["sent"])
+            )
             for entry in account["groups"]
         ]
         children.append(_table("Your groups", ["Group", "From the claim", "Counts"], rows))
     if note := _group_note(account):
         children.append(_el("p", note, cls="soft"))
     return _section("who", "Who you are", *children)
+
+
+@lru_cache(64)
+def _origin(claims: tuple[str, ...], sent: bool) -> tuple[Markup, Markup]:
+    """Return the cells that hundreds of groups have in common; claims are the configured ones."""
+    return (
+        _el("td", _listed(claims) if claims else "added here, to everybody"),
+        _el("td", "yes" if sent else "no"),
+    )
 
 
 def _group_note(account: Account) -> str:
@@ -176,7 +168,7 @@ def _group_note(account: Account) -> str:
     return ""
 
 
-def _token(account: Account, now: float) -> Element:
+def _token(account: Account, now: float) -> Markup:
     token = account["token"]
     facts = []
     if token["issuer"] is not None:
@@ -193,7 +185,7 @@ def _token(account: Account, now: float) -> Element:
     return _section("token", "Your token", _facts(facts))
 
 
-def _rights(account: Account) -> Element:
+def _rights(account: Account) -> Markup:
     rbac, user = account["rbac"], account["speaks_of"]
     where = f"in the whole cluster and in the namespace {rbac['namespace']}"
     children: list[Child]
@@ -240,7 +232,7 @@ _MISSING: Final[Mapping[str, str]] = {
 }
 
 
-def _refused(account: Account) -> Element:
+def _refused(account: Account) -> Markup:
     items = []
     for refusal in account["refused_requests"]:
         times = f", {refusal['count']} times" if refusal["count"] > 1 else ""
@@ -264,7 +256,7 @@ def _refused(account: Account) -> Element:
     )
 
 
-def _steps(account: Account) -> Element:
+def _steps(account: Account) -> Markup:
     items = []
     for step in account["steps"]:
         facts = {name: value for name, value in step.items() if name != "step"}
@@ -277,63 +269,76 @@ def _steps(account: Account) -> Element:
 # --- The tree ------------------------------------------------------------------------------------
 
 
-def _el(tag: str, *children: Child | None, cls: str = "", **attributes: str) -> Element:
-    """Return an element; its texts are escaped when it is written, and hide nothing."""
-    element = Element(tag, {**({"class": cls} if cls else {}), **attributes})
-    last: Element | None = None
-    for child in children:
-        if child is None:
-            continue
-        if isinstance(child, Element):
-            element.append(child)
-            last = child
-        elif last is None:
-            element.text = (element.text or "") + _visible(child)
-        else:
-            last.tail = (last.tail or "") + _visible(child)
-    return element
+class Markup(str):
+    """HTML that stays as it is; any other text is escaped wherever it comes to stand.
+
+    Only ``_el`` makes it, and this module of its own style sheet. Whatever is done to it but
+    joining makes a text of it again, which is then escaped: a mistake shows, and lets nothing in.
+    """
+
+    __slots__ = ()
+
+
+def _el(tag: str, *children: Child | None, cls: str = "", **attributes: str) -> Markup:
+    """Return an element; its texts are escaped, and hide nothing."""
+    given = {"class": cls, **attributes} if cls else attributes
+    opening = ""
+    for name, value in given.items():
+        opening += f' {name}="{_escaped(value)}"'
+    if tag in _VOID:
+        return Markup(f"<{tag}{opening}>")
+    inner = "".join(
+        [
+            child if isinstance(child, Markup) else _escaped(child)
+            for child in children
+            if child is not None
+        ]
+    )
+    return Markup(f"<{tag}{opening}>{inner}</{tag}>")
+
+
+def _escaped(text: str) -> str:
+    return escape(_visible(text))
 
 
 def _visible(text: str) -> str:
+    if text.replace("\n", "").isprintable():
+        return text
     return "\n".join(map(shown, text.split("\n")))
 
 
-def _section(name: str, heading: str, *children: Child | None) -> Element:
+def _section(name: str, heading: str, *children: Child | None) -> Markup:
     labelled = {"aria-labelledby": name}
     return _el("section", _el("h2", heading, id=name), *children, **labelled)
 
 
-def _code(text: str) -> Element:
+def _code(text: str) -> Markup:
     return _el("code", text)
 
 
-def _pre(text: str) -> Element:
+def _pre(text: str) -> Markup:
     return _el("pre", text, tabindex="0")
 
 
-def _text(text: str) -> Element:
+def _text(text: str) -> Markup:
     return _el("span", text)
 
 
-def _listed(names: Iterable[Any]) -> Element:
-    found = _el("span")
-    for number, name in enumerate(names):
-        code = _code(str(name))
-        if number:
-            found[-1].tail = ", "
-        found.append(code)
-    return found
+def _listed(names: Iterable[Any]) -> Markup:
+    codes: list[Child] = []
+    for name in names:
+        codes += [", ", _code(str(name))] if codes else [_code(str(name))]
+    return _el("span", *codes)
 
 
-def _facts(facts: Iterable[tuple[str, Element]]) -> Element:
+def _facts(facts: Iterable[tuple[str, Markup]]) -> Markup:
     pairs = [item for name, value in facts for item in (_el("dt", name), _el("dd", value))]
     return _el("dl", *pairs)
 
 
-def _table(caption: str, names: list[str], rows: list[list[Child]]) -> Element:
+def _table(caption: str, names: list[str], rows: list[Markup]) -> Markup:
     head = _el("thead", _el("tr", *(_el("th", name, scope="col") for name in names)))
-    body = _el("tbody", *(_el("tr", *(_el("td", cell) for cell in row)) for row in rows))
-    return _el("table", _el("caption", caption), head, body)
+    return _el("table", _el("caption", caption), head, _el("tbody", *rows))
 
 
 def _marked(text: str) -> list[Child]:
@@ -365,3 +370,20 @@ def _span(seconds: int) -> str:
             count = seconds // size
             return f"{count} {unit}{'s' if count > 1 else ''}"
     return "a moment"
+
+
+# --- What is the same on every page --------------------------------------------------------------
+
+_HEAD: Final = _el(
+    "head",
+    _el("meta", charset="utf-8"),
+    _el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+    _el("meta", name="color-scheme", content="light dark"),
+    _el("title", _TITLE),
+    _el("style", Markup(STYLE)),
+)
+_OPENING: Final = f'<!doctype html>\n<html lang="en">{_HEAD}<body>{_el("header", _TITLE)}'
+_FOOTER: Final = (
+    "This page shows only what your own token says and what the cluster says of you; it stores "
+    "nothing. It comes from headlamp-auth-proxy, which stands between Headlamp and the cluster."
+)

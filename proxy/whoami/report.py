@@ -100,7 +100,7 @@ def _groups(verdict: Verdict) -> list[dict[str, Any]]:
     """Return each group, which claim gave it, and whether it goes along to the API server."""
     admission = verdict.admission
     identity = admission.identity if admission is not None else None
-    sent = identity.groups if identity is not None else ()
+    sent = dict.fromkeys(identity.groups if identity is not None else ())
     found: dict[str, dict[str, Any]] = {}
     for claim, group in _by_claim(verdict):
         entry = found.setdefault(group, {"group": group, "claims": [], "sent": group in sent})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import json
 import time
 from collections.abc import Awaitable, Mapping, Sequence
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from proxy import errors
+from proxy.authn import jws
 from proxy.authn.authenticator import Authenticator, TrustedIssuer
 from proxy.authn.cache import TokenCache
 from proxy.authn.mapping import ClaimMapping
@@ -30,6 +33,7 @@ from proxy.reviews.tokens import TokenReviews
 from proxy.rights import GIVEN_TO_ALL, Rule
 from proxy.userinfo import UserInfo
 from proxy.whoami.page import Whoami
+from proxy.whoami.turns import AT_ONCE
 from tests.authn.tokens import ISSUER, NOW, NOWHERE, HeldKeys, token
 from tests.issuer import CLIENT_ID, ec_key, rsa_key
 from tests.test_gate import OWN, Seen, head
@@ -307,6 +311,80 @@ async def test_a_client_that_is_passed_through_is_known_from_its_requests() -> N
     credential = ("Authorization", f"Bearer {ROBOTS.decode()}")
     assert setup.api.rules_asked == [("default", [], credential)]
     assert setup.api.tokens_asked == [ROBOTS]
+
+
+# --- What it costs --------------------------------------------------------------------------------
+
+
+async def opened(setup: Setup, jwt: bytes | None) -> int:
+    """Open the page until it has been opened too often, and return how often that was."""
+    for count in range(10 * AT_ONCE):
+        try:
+            await setup.html(jwt)
+        except errors.PageTooOften:
+            return count
+    raise AssertionError("there is no end to it")
+
+
+@pytest.fixture
+def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all that a test does happen within one turn."""
+    monkeypatch.setattr("proxy.whoami.turns.EVERY", 60.0)
+
+
+@pytest.mark.parametrize("claims", [{}, {"groups": ["system:nodes"]}], ids=["let in", "kept out"])
+async def test_who_holds_a_good_token_may_not_open_it_too_often(
+    setup: Setup, slow_clock: None, claims: dict[str, Any]
+) -> None:
+    assert await opened(setup, token(**claims)) == AT_ONCE
+    assert await opened(setup, token(jti="another token", **claims)) == 0
+    assert await opened(setup, token(email="bob@example.com", **claims)) == AT_ONCE
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        token(key=rsa_key(1)),
+        token()[:-8] + b"AAAAAAAA",
+        token(exp=int(NOW) - 1000),
+        token(aud="another"),
+        token().rpartition(b".")[0] + b".",
+        None,
+    ],
+    ids=["a key of their own", "changed", "ended", "for others", "not signed", "none"],
+)
+async def test_who_holds_none_uses_up_nobody_s_turns_and_has_no_need_of_any(
+    setup: Setup, slow_clock: None, stranger: bytes | None
+) -> None:
+    for _ in range(2 * AT_ONCE):
+        await setup.html(stranger)
+    assert await opened(setup, token()) == AT_ONCE
+
+
+@pytest.mark.parametrize(
+    "jwt",
+    [b"a.b.c", token(exp=int(NOW) - 1000), token(aud="another"), token()[:-8] + b"AAAAAAAA"],
+    ids=["no token", "ended", "for others", "changed"],
+)
+async def test_a_strangers_token_is_looked_at_as_often_as_for_a_refusal(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, jwt: bytes
+) -> None:
+    parsed: list[bytes] = []
+    parse = jws.parse
+
+    def counting(given: bytes) -> jws.UnverifiedToken:
+        parsed.append(given)
+        return parse(given)
+
+    monkeypatch.setattr(jws, "parse", counting)
+    with contextlib.suppress(errors.ProxyError):
+        admitted = setup.review_gate.admit(asking(jwt), NOW)
+        if inspect.isawaitable(admitted):
+            await admitted
+    for_a_refusal = len(parsed)
+    account = await setup.account(jwt)
+    assert len(parsed) == 2 * for_a_refusal > 0
+    assert (account["token"] is None) == (jwt == b"a.b.c")
 
 
 # --- As an attacker -------------------------------------------------------------------------------
