@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -123,6 +124,50 @@ def test_unless_that_is_what_was_asked_for(started: Started) -> None:
         assert status == 200
         assert "[-]own-privileges failed" in verbose
         assert ask(serve)[0] == 200
+
+
+def test_a_webhook_that_keeps_the_canary_out_leaves_the_rights_unknown_and_requests_go_on(
+    started: Started, cluster: Cluster, namespace: str
+) -> None:
+    """An admission webhook for everything is asked about reviews, too; here, it is away."""
+    cluster.apply(keeping_the_canary_out(namespace))
+    try:
+        with started(*IMPERSONATION) as serve:
+            serve.wait_until(lambda: found(serve) == {"unknown"}, "found")
+            status, verbose = serve.probe("/readyz?verbose")
+            assert status == 200
+            assert "[-]own-privileges-known failed" in verbose
+
+            def said() -> list[str]:
+                return [str(line["unknown"]) for line in serve.logged() if "unknown" in line]
+
+            serve.wait_until(lambda: bool(said()), "logged")
+            assert "failed calling webhook" in said()[0]
+            assert ask(serve)[0] == 200
+    finally:
+        cluster.kubectl("delete", "validatingwebhookconfiguration", namespace)
+
+
+def keeping_the_canary_out(name: str) -> str:
+    webhook = {
+        "name": "nobody.example.com",
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "rules": [
+            {"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}
+        ],
+        "matchConditions": [
+            {"name": "canary", "expression": f"request.userInfo.username == '{CANARY}'"}
+        ],
+        "failurePolicy": "Fail",
+        "timeoutSeconds": 1,
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    kind = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+    }
+    return json.dumps(kind | {"metadata": {"name": name}, "webhooks": [webhook]})
 
 
 def test_an_account_that_may_not_impersonate_is_unknown(started: Started) -> None:
