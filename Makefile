@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test test-sinks test-faults test-real test-deploy test-image transcript check format docs
-.PHONY: bench bench-record budget fuzz soak lock clean
+.PHONY: bench bench-record budget counted fuzz soak lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -69,8 +69,13 @@ bench-record: $(VENV)/bench ## Measure everything, and write it into docs/perfor
 	cp bench/results/last.json docs/performance.json
 	$(BIN)/python -m docs.generate
 
-budget: $(VENV)/developer ## Does a request cost more than bench/budget.json? (BUDGET=renew)
+budget: ## Does a request cost more than bench/budget.json? (BUDGET=renew; PYTHON=python3.13)
+	@$(MAKE) --no-print-directory VENV=$(BUDGET_VENV) counted
+counted: $(VENV)/developer
 	$(BIN)/python -m bench.budget $(BUDGET)
+# Counts are those of one release, so another Python than the usual one has a .venv of its own.
+BUDGET_VENV = $(if $(filter file,$(origin PYTHON)),$(VENV),.venv-$(RELEASE))
+RELEASE = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 fuzz: $(VENV)/fuzzer ## Fuzz every parser, FUZZ_SECONDS in all (60)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ_SECONDS)
@@ -88,7 +93,7 @@ lock: $(VENV)/developer ## Renew requirements/*.lock from pyproject.toml
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 clean: ## Remove everything that was made here
-	rm -rf $(VENV) .fuzz dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* .fuzz dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

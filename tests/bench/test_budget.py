@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
+import yaml
 
-from bench.budget import TOLERANCE, bytecodes, calls, judged
+from bench.budget import BUDGET, TOLERANCE, bytecodes, calls, judged
 from bench.path import HEADLAMP, Joined, _in_loop
 from proxy.http.listener import ClientConnection
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("count", [calls, bytecodes])
@@ -35,6 +40,17 @@ def test_one_more_pass_over_the_header_fields_is_over_the_budget(
     problems = judged({"Headlamp's": {"bytecodes": more}}, allowed)
     assert len(problems) == 1, problems
     assert "Headlamp's request" in problems[0]
+
+
+def test_each_python_that_ci_runs_has_a_budget() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    releases = {
+        str(release)
+        for job in workflow["jobs"].values()
+        for release in job.get("strategy", {}).get("matrix", {}).get("python", [])
+    }
+    assert releases
+    assert releases <= json.loads(BUDGET.read_text()).keys()
 
 
 def test_what_has_no_budget_is_not_judged() -> None:
