@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -98,14 +97,6 @@ def test_a_log_that_is_a_folder_is_refused(
 ) -> None:
     files.log.mkdir()
     assert "cannot be written to" in refused(capsys, files.flags)[0]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_is_not_ours_is_refused(
-    files: Files, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files.log.parent.chmod(0o500)
-    assert "permission denied" in refused(capsys, files.flags)[0]
 
 
 def test_a_policy_without_a_place_is_refused(
