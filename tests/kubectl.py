@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import leaks
+
 PATIENCE = 60  # seconds that any one command may take
 
 
@@ -42,6 +44,7 @@ def kubectl(
         timeout=PATIENCE,
         env={**os.environ, **(env or {})},
     )
+    leaks.search({"what kubectl was told": run.stderr.encode()})
     if check and run.returncode != 0:
         raise AssertionError(f"kubectl {' '.join(args)}: exit {run.returncode}: {run.stderr}")
     return run
