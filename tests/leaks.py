@@ -24,10 +24,12 @@ SHAPES = {
     "a token": re.compile(rb"eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}"),
     "a private key": re.compile(rb"PRIVATE KEY-----"),
     "a WebSocket's bearer token": re.compile(rb"base64url\.bearer\.authorization\.k8s\.io\.[\w-]"),
-    "a basic credential": re.compile(rb"\bBasic [\w+/]{8,}", re.IGNORECASE),
+    "a basic credential": re.compile(rb"\b[Bb]asic (?=[a-z]*[A-Z0-9+/])[\w+/]{8,}"),
 }
 IN_ANSWERS = ("id_token", "access_token", "refresh_token", "client_secret")  # RFC 6749, RFC 7591
 
+# What a secret as a rule is all of: where a sink has little of it, thousands are soon looked for.
+_WORD = re.compile(rb"[\w.+/=-]{%d,}" % SHORTEST_OPAQUE)
 _handed_out: set[str] = set()
 
 
@@ -62,8 +64,11 @@ def search(written: Mapping[str, bytes], own: Iterable[str] = ()) -> None:
 
     That is what was handed out, what is somebody's ``own``, and what has the shape of a secret.
     """
+    words = {name: b"\n".join({*_WORD.findall(data)}) for name, data in written.items()}
     for secret in handed_out().union(own):
-        found = [name for name, data in written.items() if secret.encode() in data]
+        sought = secret.encode()
+        searched = words if _WORD.fullmatch(sought) else written
+        found = [name for name, data in searched.items() if sought in data]
         assert not found, f"the secret {secret[:24]!r}... is in {', '.join(found)}"
     for kind, shape in SHAPES.items():
         found = [name for name, data in written.items() if shape.search(data)]

@@ -72,7 +72,7 @@ def _recorded(name: str, *, letters: bool = False) -> Callable[[Scene, str], Non
         scene.argv.append(f"--record-sessions={path.parent}")
         pieces = [*secret] if letters else [secret]
         lines = ['{"version":2}', *(json.dumps([0.1, "o", piece]) for piece in pieces)]
-        path.write_text("\n".join(lines))
+        path.write_text("\n".join([*lines, ""]))
 
     return plant
 
