@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests import leaks
@@ -50,7 +51,7 @@ def kubectl(
     return run
 
 
-def kubeconfig(server: str, ca_file: Path, user: dict[str, str]) -> str:
+def kubeconfig(server: str, ca_file: Path, user: Mapping[str, object]) -> str:
     """A kubeconfig with one context, as JSON, which is YAML as well."""
     return json.dumps(
         {
