@@ -15,6 +15,7 @@ import functools
 import json
 import os
 import ssl
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -116,6 +117,11 @@ class Collector(ThreadingHTTPServer):
             )
         self.taken: list[bytes] = []
         threading.Thread(target=self.serve_forever, name="collector", daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say what went wrong, unless it is a proxy that was killed."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Take(BaseHTTPRequestHandler):
