@@ -44,6 +44,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Told:
     with ScriptedCluster(folder) as cluster, running(folder, cluster) as serve:
         in_headers(serve)
         in_targets(serve)
+        in_a_browser(serve)
         in_heads_that_are_none(serve)
         in_a_terminal(serve)
         assert serve.sinks is not None
@@ -111,29 +112,46 @@ def in_targets(serve: Serve) -> None:
         serve.get(target)
 
 
+def in_a_browser(serve: Serve) -> None:
+    """The page, of somebody who is let in, of somebody who is not, and of nobody."""
+    accepted = "Accept: text/html\r\nCookie: a=cookie-that-is-secret\r\n"
+    for bearer in (token(), token(aud="other"), OPAQUE):
+        authorization = f"Authorization: Bearer {bearer}\r\n"
+        page = answer_to(serve, f"GET {WHOAMI}?token={OPAQUE}", f"{accepted}{authorization}")
+        assert b"<h1>" in page
+    assert b"<h1>" in answer_to(serve, f"GET {WHOAMI}?token={OPAQUE}", accepted)
+
+
 def in_heads_that_are_none(serve: Serve) -> None:
     """What cannot be read is refused, and not repeated to anybody."""
     bearer = f"Bearer {token()}"
     authorization = f"Authorization: {bearer}\r\n"
-    for head in (
-        f"GET /api HTTP/1.1\r\nHost: x\r\nAuthorization {bearer}\r\n\r\n",
-        f"GET /api HTTP/1.1\r\nHost: x\r\nAuthorization\x01: {bearer}\r\n\r\n",
-        f"GET /api HTTP/1.1\r\nHost: x\r\n{authorization}{authorization}\r\n",
-        f"{bearer} /api HTTP/1.1\r\nHost: x\r\n\r\n",
-        f"GET /api HTTP/1.1\r\nHost: {bearer}\r\n\r\n",
-        f"GET /api HTTP/1.1\r\nHost: x\r\nContent-Length: {bearer}\r\n\r\n",
-        f"GET /api HTTP/1.1\r\nHost: x\r\nConnection: {bearer}\r\nExpect: {bearer}\r\n\r\n",
-        f"GET https://u:{OPAQUE}@api/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    for start, fields in (
+        ("GET /api", f"Authorization {bearer}\r\n"),
+        ("GET /api", f"Authorization\x01: {bearer}\r\n"),
+        ("GET /api", authorization * 2),
+        ("GET /api", f"Content-Length: {bearer}\r\n"),
+        ("GET /api", f"Connection: {bearer}\r\nExpect: {bearer}\r\n"),
+        (f"{bearer} /api", ""),
+        (f"GET https://u:{OPAQUE}@api/", ""),
     ):
-        tls = ssl.create_default_context(cafile=str(serve.ca_file))
-        with (
-            socket.create_connection(("127.0.0.1", serve.port), timeout=10) as plain,
-            tls.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
-        ):
-            connection.sendall(head.encode())
-            assert serve.sinks is not None
-            serve.sinks.hear("answers", answer := connection.recv(65536))
-            assert answer.startswith(b"HTTP/1.1 4"), answer
+        answer = answer_to(serve, start, fields)
+        assert answer.startswith(b"HTTP/1.1 4"), answer
+
+
+def answer_to(serve: Serve, start: str, fields: str) -> bytes:
+    """Send a request as it is and return the answer, which is kept as one of the proxy's own."""
+    head = f"{start} HTTP/1.1\r\nHost: {OPAQUE}\r\nConnection: close\r\n{fields}\r\n"
+    tls = ssl.create_default_context(cafile=str(serve.ca_file))
+    with (
+        socket.create_connection(("127.0.0.1", serve.port), timeout=10) as plain,
+        tls.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(head.encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert serve.sinks is not None
+    serve.sinks.hear("answers", answer)
+    return answer
 
 
 def in_a_terminal(serve: Serve) -> None:
