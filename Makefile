@@ -21,11 +21,9 @@ install: $(VENV)/installed ## Make .venv/bin/headlamp-auth-proxy
 test: $(VENV)/developer ## Run the tests that need nothing but Python
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/real --ignore=tests/deploy
 
-test-sinks: $(VENV)/developer ## Run what starts serve with every sink on; is a secret in one?
-	TEST_EVERY_SINK=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/test_sinks.py $(SERVED) \
-	  -k "not test_the_whole_head_of_a_request" # a traced request has one header more
-SERVED := tests/test_server.py tests/test_kubectl.py tests/whoami/test_served.py \
-  tests/reviews/test_served.py tests/faults/test_credential.py
+test-sinks: ## Run the same with every sink on, all searched for secrets; as the targets below do
+	$(MAKE) test
+test-sinks test-faults test-real test-deploy: export TEST_EVERY_SINK = 1
 
 test-faults: $(VENV)/developer ## Run the slow tests of faults, which make test leaves out
 	$(BIN)/python -m pytest -m slow tests/faults

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 import trustme
 import uvloop
+from _pytest.capture import CaptureResult
 from hypothesis import HealthCheck, settings
+
+from tests import leaks
 
 # A machine that is busy with something else draws examples slowly; that is no fault of a test.
 # ``steady`` draws the same ones each time; ``--hypothesis-profile=long`` goes and looks for others.
@@ -52,6 +55,22 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if unexpected := [name for name in skipped if not name.startswith(elsewhere)]:
         reporter.write_line(f"skipped in CI: {', '.join(unexpected)}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def capsys(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> pytest.CaptureFixture[str]:
+    """What a command has printed, which no secret may be in, whatever it is read for."""
+    read = capsys.readouterr
+
+    def searched() -> CaptureResult[str]:
+        printed = read()
+        leaks.search({"stdout": printed.out.encode(), "stderr": printed.err.encode()})
+        return printed
+
+    monkeypatch.setattr(capsys, "readouterr", searched)
+    return capsys
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -44,7 +44,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from tests.sinks import hand_out
+from tests.leaks import hand_out_token
 
 DISCOVERY = "/.well-known/openid-configuration"
 JWKS = "/.well-known/jwks.json"
@@ -127,7 +127,7 @@ class SigningKey:
         payload = claims if isinstance(claims, bytes) else _json(claims)
         message = f"{b64url(header)}.{b64url(payload)}"
         token = f"{message}.{b64url(self.sign(message.encode(), alg))}"
-        hand_out(token)
+        hand_out_token(token)
         return token
 
 

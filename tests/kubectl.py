@@ -7,7 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+from tests import leaks
 
 PATIENCE = 60  # seconds that any one command may take
 
@@ -42,12 +45,13 @@ def kubectl(
         timeout=PATIENCE,
         env={**os.environ, **(env or {})},
     )
+    leaks.search({"what kubectl was told": run.stderr.encode()})
     if check and run.returncode != 0:
         raise AssertionError(f"kubectl {' '.join(args)}: exit {run.returncode}: {run.stderr}")
     return run
 
 
-def kubeconfig(server: str, ca_file: Path, user: dict[str, str]) -> str:
+def kubeconfig(server: str, ca_file: Path, user: Mapping[str, object]) -> str:
     """A kubeconfig with one context, as JSON, which is YAML as well."""
     return json.dumps(
         {

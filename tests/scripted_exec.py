@@ -1,7 +1,8 @@
 """The server's side of ``kubectl exec``: a pretended process, reached by WebSocket or by SPDY/3.1.
 
-The process echoes its input to its output. Its first argument is the exit code, its second one
-what it says on stderr before anything else: ``kubectl exec -i web -- cat 3 careful``.
+The process echoes its input to its output, unless it is ``passwd``. Its first argument is the exit
+code, its second one what it says on stderr before anything else: ``kubectl exec -i web -- cat 3
+careful``.
 
 Just enough of both protocols for client-go and browsers. WebSocket (RFC 6455): v5 and
 v4.channel.k8s.io. With v4 nobody can say that stdin has ended, so there the process lives for as
@@ -42,12 +43,14 @@ class Process:
     exit_code: int
     complaint: bytes
     has_stdin: bool
+    echoes: bool
 
     @classmethod
     def of(cls, query: dict[str, list[str]]) -> Process:
         """Return the process that the query of an ``exec`` request asks for."""
-        _program, exit_code, *words = query["command"]
-        return cls(int(exit_code), "".join(words).encode(), query.get("stdin") == ["true"])
+        program, exit_code, *words = query["command"]
+        has_stdin, echoes = query.get("stdin") == ["true"], program != "passwd"
+        return cls(int(exit_code), "".join(words).encode(), has_stdin, echoes)
 
     def status(self) -> bytes:
         """The last words of the v4 protocol (k8s.io/apimachinery, util/remotecommand)."""
@@ -89,7 +92,7 @@ def run_over_websocket(process: Process, reader: BufferedIOBase, writer: Buffere
         for message in _messages(reader, writer):
             if message == bytes([CLOSE, STDIN]):
                 break
-            if message[0] == STDIN:
+            if message[0] == STDIN and process.echoes:
                 writer.write(_message(STDOUT, message[1:]))
     writer.write(_message(ERROR, process.status()) + _websocket_frame(_CLOSE, b"\x03\xe8"))
     for _ in _messages(reader, writer):
@@ -158,7 +161,8 @@ def run_over_spdy(process: Process, reader: BufferedIOBase, writer: BufferedIOBa
         elif first == _CONTROL | _SPDY_PING:
             writer.write(frame + payload)
         elif first == streams.get("stdin"):
-            writer.write(_spdy_frame(streams["stdout"], payload))
+            if process.echoes:
+                writer.write(_spdy_frame(streams["stdout"], payload))
             if flags & _FIN:
                 writer.write(_last_frames(process, streams))
 

@@ -17,16 +17,18 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests import sinks
 from tests.issuer import FakeIssuer
 from tests.kubectl import kubeconfig
 from tests.process import Process, free_port
+from tests.sinks import ADMIN_PAGES, EVERY_SINK, HEADERS, Sinks
 
 START_TIMEOUT = 20.0  # seconds
 STOP_GRACE = 40.0  # seconds
+WHOAMI = "/.auth-proxy/whoami"
 
 T = TypeVar("T")
 
@@ -72,23 +74,32 @@ def issuer_in_thread() -> Iterator[tuple[FakeIssuer, Run]]:
 class Serve:
     """A running proxy. ``flags`` are added to those for its own listeners and certificates.
 
-    A flag given here comes after, and so in place of, the one that would be set anyway.
+    A flag given here comes after, and so in place of, the one that would be set anyway. With
+    ``every_sink`` all that it writes is searched for secrets when it stops; False is for a test of
+    what a proxy does that writes nothing else.
     """
 
-    def __init__(self, folder: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        env: Mapping[str, str] | None = None,
+        every_sink: bool = EVERY_SINK,
+    ) -> None:
         self.folder = folder
         self.port, self.admin_port = free_port(), free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self.ca_file = folder / "trust" / "ca.crt"
         self.log = folder / "serve.log"
-        self._argv = [
+        self.sinks = Sinks(folder) if every_sink else None
+        self.argv = [
             str(Path(sys.executable).parent / "headlamp-auth-proxy"),
             "serve",
             f"--listen=127.0.0.1:{self.port}",
             f"--admin-listen=127.0.0.1:{self.admin_port}",
             f"--trust-dir={folder / 'trust'}",
             f"--cert-dir={folder / 'certs'}",
-            *(sinks.flags(folder) if sinks.EVERY_SINK else ()),
+            *(self.sinks.flags() if self.sinks else ()),
             *flags,
         ]
         self._env = env
@@ -106,7 +117,7 @@ class Serve:
         self.stop()
 
     def start(self) -> None:
-        self._process = Process(self._argv, self.log, env=self._env)
+        self._process = Process(self.argv, self.log, env=self._env)
         self.wait_until(lambda: self.probe("/livez")[0] == 200, "alive")
 
     def stop(self) -> int | None:
@@ -114,9 +125,12 @@ class Serve:
         process, self._process = self._process, None
         if process is None:
             return None
+        if self.sinks:
+            for page in ADMIN_PAGES:
+                self.sinks.hear("admin pages", self.probe(page)[1])
         status = process.stop(STOP_GRACE)
-        if sinks.EVERY_SINK:
-            sinks.check(self.folder, self.log, self._argv)
+        if self.sinks:
+            self.sinks.check(self.log, self.argv)
         return status
 
     @property
@@ -191,16 +205,24 @@ class Serve:
         headers: Mapping[str, str],
         patience: float = 30,
     ) -> tuple[int, dict[str, Any]]:
-        sent = sinks.headers(headers) if sinks.EVERY_SINK else dict(headers)
+        sent = (HEADERS if self.sinks else {}) | dict(headers)
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
         request = urllib.request.Request(self.url + path, body, sent, method=method)
         tls = ssl.create_default_context(cafile=str(self.ca_file))
         try:
             with urllib.request.urlopen(request, context=tls, timeout=patience) as answer:
-                return answer.status, json.loads(answer.read() or b"{}")
+                return answer.status, json.loads(self._heard(path, answer) or b"{}")
         except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read() or b"{}")
+            return error.code, json.loads(self._heard(path, error) or b"{}")
+
+    def _heard(self, path: str, answer: HTTPResponse | urllib.error.HTTPError) -> bytes:
+        """Read an answer; keep it where the words are the proxy's own."""
+        body = answer.read()
+        page = path.startswith(WHOAMI) and "--whoami=off" not in self.argv
+        if self.sinks and (page or b" (audit ID " in body):
+            self.sinks.hear("answers", body)
+        return body
 
     def kubeconfig(self, name: str, token: str) -> Path:
         """Write a kubeconfig for this proxy with a user's token."""

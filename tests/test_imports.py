@@ -33,7 +33,8 @@ def test_a_minimal_serve_loads_nothing_that_it_does_not_use(tmp_path: Path) -> N
             f"--upstream-token-file={tmp_path / 'token'}",
         ]
         # Python then writes a line for each module that it loads, beside the log.
-        with Serve(tmp_path, *flags, env={"PYTHONPROFILEIMPORTTIME": "1"}) as serve:
+        telling = {"PYTHONPROFILEIMPORTTIME": "1"}
+        with Serve(tmp_path, *flags, env=telling, every_sink=False) as serve:
             serve.wait_ready()
             lines = serve.log.read_text().splitlines()
     loaded = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}

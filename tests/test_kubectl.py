@@ -177,6 +177,7 @@ def test_the_whole_head_of_a_request_is_as_it_should_be(
         "Kubectl-Command: kubectl get",
         f"Kubectl-Session: {session}",
         "Accept-Encoding: gzip",
+        *(f"traceparent: {span}" for span in request.values("traceparent")),  # where it is traced
     ]
     assert request.head.decode() == "\r\n".join([*expected, "", ""])
 

@@ -581,7 +581,7 @@ def test_with_few_descriptors_there_are_fewer_connections_and_the_probes_still_a
 ) -> None:
     few = 220
     starting = Serve(tmp_path, *key_flags, *upstream_flags)
-    starting._argv = ["sh", "-c", f'ulimit -n {few}; exec "$@"', "sh", *starting._argv]
+    starting.argv = ["sh", "-c", f'ulimit -n {few}; exec "$@"', "sh", *starting.argv]
     with starting as serve, contextlib.ExitStack() as held:
         serve.wait_ready()
         allowed = serve.metric("connections_limit ")

@@ -37,7 +37,7 @@ def test_a_new_connection_looks_the_name_up_anew(stage: Stage, tmp_path: Path) -
     stage.flags = [*flags, f"--kubeconfig={config}"]
     serve = stage.serve()
     mount = f'mount --bind {hosts} /etc/hosts && exec "$0" "$@"'
-    serve._argv = [*NAMESPACE, "sh", "-c", mount, *serve._argv]
+    serve.argv = [*NAMESPACE, "sh", "-c", mount, *serve.argv]
     target = stage.cable.target
     with Cable.run(target, host="127.0.0.2", port=stage.cable.port) as moved, serve:
         serve.wait_ready()

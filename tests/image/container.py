@@ -44,13 +44,13 @@ class ContainedServe(Serve):
     def __init__(
         self, image: str, folder: Path, *flags: str, podman_flags: tuple[str, ...] = ()
     ) -> None:
-        super().__init__(folder, *flags)
+        super().__init__(folder, *flags, every_sink=False)  # another user's, who cannot write there
         folder.chmod(0o755)
         for name in ("trust", "certs"):
             (folder / name).mkdir(exist_ok=True)
             (folder / name).chmod(0o777)
         mount = f"--volume={folder}:{folder}"
-        self._argv = [*RUN, *podman_flags, mount, image, *self._argv[1:]]
+        self.argv = [*RUN, *podman_flags, mount, image, *self.argv[1:]]
 
 
 def _output(*argv: str) -> str:

@@ -17,10 +17,18 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import (
+    presence_of_element_located,
+    staleness_of,
+)
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests import leaks
 
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 WIDE, PHONE = 1000, 390  # CSS pixels
+PATIENCE = 20.0  # seconds until a page is there
 
 
 @contextmanager
@@ -47,6 +55,7 @@ class Chromium:
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
+        self._wait = WebDriverWait(driver, PATIENCE)
 
     def sign_in(self, address: str, token: str | None) -> None:
         """Put a token where Headlamp keeps it: in the cookie of its cluster ``main``, alone."""
@@ -76,14 +85,23 @@ class Chromium:
 
     def open(self, url: str) -> None:
         self.driver.get(url)
+        leaks.search({url: self.driver.page_source.encode()})
+
+    def follow(self, css: str) -> None:
+        """Click on what leads to another page, and wait until this one is left."""
+        left = self.one("html")
+        self.one(css).click()
+        self._wait.until(staleness_of(left))
 
     def text(self, css: str = "body") -> str:
         return self.one(css).text
 
     def one(self, css: str) -> WebElement:
-        return self.driver.find_element(By.CSS_SELECTOR, css)
+        """Wait for an element: a page that a click or ``back`` leads to comes when it comes."""
+        return self._wait.until(presence_of_element_located((By.CSS_SELECTOR, css)))
 
     def all(self, css: str) -> list[WebElement]:
+        """Return those that there are now: a test first waits for what is on the page for sure."""
         return self.driver.find_elements(By.CSS_SELECTOR, css)
 
     def run(self, script: str, *arguments: Any) -> Any:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from proxy.reviews.client import USER_AGENT
 from tests.kubectl import kubeconfig, kubectl
+from tests.leaks import hand_out_token
 from tests.process import Process, free_port
 
 if TYPE_CHECKING:
@@ -129,7 +130,9 @@ class Cluster:
     ) -> str:
         """A genuine token from TokenRequest, which issues none for less than 600 seconds."""
         duration = f"--duration={expiration_seconds}s"
-        return self.kubectl("create", "token", name, f"-n{namespace}", duration).stdout.strip()
+        made = self.kubectl("create", "token", name, f"-n{namespace}", duration).stdout.strip()
+        hand_out_token(made)
+        return made
 
     def write_kubeconfig(self, name: str, user: dict[str, str]) -> Path:
         """Writes `<name>.kubeconfig` for this API server; `user` as in `{"token": ...}`."""

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
+from tests import leaks
 from tests.process import Process
 from tests.real.cluster import Cluster
 from tests.real.fixed_path import with_folder_at
@@ -186,6 +187,8 @@ class Browser:
         async with self._session.request(
             method, URL(url, encoded=True), json=body, headers=headers, allow_redirects=False
         ) as answer:
+            leaks.hand_out(*(cookie.value for cookie in answer.cookies.values()))
+            leaks.hand_out_token(self.token())
             return Reply(answer.status, dict(answer.headers), await answer.text())
 
     async def whoami(self) -> tuple[str, list[str]]:

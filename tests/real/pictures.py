@@ -60,6 +60,7 @@ def _take(
     browser.sign_in(stage.headlamp.url, scenes()[scene])
     browser.look(scheme=scheme, width=width)
     browser.open(stage.url)
+    browser.one("h1")
     file.write_bytes(browser.picture())
     sys.stdout.write(f"{file}\n")
 

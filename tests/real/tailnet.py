@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from tests.issuer import issuer_authority
+from tests.leaks import hand_out, hand_out_answer
 from tests.process import Process, free_port
 from tests.real.fixed_path import with_folder_at
 from tests.real.programs import require
@@ -39,6 +40,9 @@ class Client:
     id: str
     secret: str
     redirect_uri: str
+
+    def __post_init__(self) -> None:
+        hand_out(self.secret)
 
 
 class Reply(NamedTuple):
@@ -65,7 +69,9 @@ def ask(
     try:
         connection.request(method, path, body, sent)
         answer = connection.getresponse()
-        return Reply(answer.status, dict(answer.getheaders()), answer.read().decode())
+        text = answer.read().decode()
+        hand_out_answer(text)
+        return Reply(answer.status, dict(answer.getheaders()), text)
     finally:
         connection.close()
 

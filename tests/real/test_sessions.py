@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from proxy.cli import main
+from tests.leaks import hand_out
 from tests.process import free_port
 from tests.real.streaming import ALICE, CAROL, TRANSPORTS, Streams
 from tests.real.test_streams import (
@@ -135,6 +136,21 @@ async def test_a_browsers_terminal(streams: Streams) -> None:
     assert (header["width"], header["height"]) == (100, 30)
     assert [data for _, kind, data in events if kind == "r"] == ["132x50"]
     assert "ä\r\n" in printed(events)
+
+
+async def test_a_password_that_is_typed_is_nowhere(streams: Streams) -> None:
+    """Not in the recording, as the terminal shows none; nor anywhere else, see tests/sinks.py."""
+    hand_out(password := "typed-at-a-prompt")
+    script = 'stty -echo; printf "Password: "; read -r it; printf "\\n%s characters\\n" "${#it}"'
+    query = "container=main&stdin=1&stdout=1&tty=1&command=bash&command=-c"
+    async with streams.websocket(ALICE, f"web/exec?{query}&command={quote(script)}") as terminal:
+        await receive(terminal, STDOUT, b"Password: ")
+        for letter in f"{password}\r":
+            await terminal.send_bytes(bytes([STDIN]) + letter.encode())
+        await receive(terminal, ERROR, b"}")
+    _, events = recording(streams, logged(streams, "exec"))
+    assert printed(events) == f"Password: \r\n{len(password)} characters\r\n"
+    assert {kind for _, kind, _ in events} == {"o", "m"}
 
 
 @each_transport

@@ -45,10 +45,19 @@ def browser() -> Iterator[Chromium]:
         yield running
 
 
-def opened(browser: Chromium, stage: Stage, jwt: str | None, query: str = "") -> Chromium:
+def opened(
+    browser: Chromium,
+    stage: Stage,
+    jwt: str | None,
+    *,
+    scheme: Scheme = "light",
+    width: int = WIDE,
+) -> Chromium:
+    """Open the page as whoever has that token, and wait until it is there."""
     browser.sign_in(stage.headlamp.url, jwt)
-    browser.look()
-    browser.open(stage.url + query)
+    browser.look(scheme=scheme, width=width)
+    browser.open(stage.url)
+    browser.one("h1")
     return browser
 
 
@@ -170,7 +179,7 @@ def test_it_may_be_asked_about_another_namespace_by_its_form(
     field = page.one("input[name=namespace]")
     field.clear()
     field.send_keys("shop")
-    page.one("form button").click()
+    page.follow("form button")
     assert page.text("h1") == "You are let in"
     assert page.one("input[name=namespace]").get_attribute("value") == "shop"
 
@@ -253,9 +262,7 @@ def test_it_can_be_read_in_both_schemes_and_on_a_phone(
     stage: Stage, browser: Chromium, scene: str, scheme: Scheme, width: int
 ) -> None:
     """WCAG 2.2 AA: a contrast of 4.5 to 1 for every text, and no scrolling sideways."""
-    browser.sign_in(stage.headlamp.url, scenes()[scene])
-    browser.look(scheme=scheme, width=width)
-    browser.open(stage.url)
+    opened(browser, stage, scenes()[scene], scheme=scheme, width=width)
     assert browser.run(_CONTRAST) == []
     assert browser.run("return document.documentElement.scrollWidth") <= width
 

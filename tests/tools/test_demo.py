@@ -22,6 +22,8 @@ from proxy.tools.demo.failure import DemoError
 from proxy.tools.demo.real_cluster import find_programs
 from proxy.tools.demo.screen import Screen
 from proxy.tools.demo.tour import STEPS, Command, Step, steps_for, take
+from tests import child_sinks, leaks
+from tests.sinks import EVERY_SINK
 
 PATIENCE = 60.0  # seconds
 DEMO = [sys.executable, "-m", "proxy", "demo"]
@@ -36,6 +38,7 @@ def environment(folder: Path) -> Mapping[str, str]:
         "TERM": "xterm",
         "HEADLAMP_AUTH_PROXY_OIDC_CLIENT_ID": "another",
         "HEADLAMP_AUTH_PROXY_PLAINTEXT": "true",
+        **child_sinks.environment(folder),
     }
 
 
@@ -56,13 +59,16 @@ def left_behind(folder: Path) -> list[str]:
 def run_demo(
     folder: Path, *arguments: str, program: list[str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    run = subprocess.run(
         [*(program or DEMO), *arguments],
         env=environment(folder),
         capture_output=True,
         text=True,
         timeout=PATIENCE,
     )
+    child_sinks.check(folder)
+    leaks.search({"the demo": run.stdout.encode() + run.stderr.encode()})
+    return run
 
 
 # --- At once -------------------------------------------------------------------------------------
@@ -89,6 +95,7 @@ def test_where_nobody_looks_the_tour_is_taken_at_once_and_holds(
     assert f"All {len(STEPS)} steps ended as expected" in run.stdout
     assert "\033" not in run.stdout
     assert left_behind(folder) == []
+    assert child_sinks.check(folder) == EVERY_SINK
 
 
 def test_it_ends_with_how_a_headlamp_is_pointed_at_it(
@@ -181,6 +188,7 @@ class Terminal:
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.shown = ""
+        self._folder = folder
         self._ours, theirs = os.openpty()
         self.process = subprocess.Popen(
             [*DEMO, *arguments],
@@ -207,6 +215,8 @@ class Terminal:
         self.process.kill()
         self.process.wait()
         os.close(self._ours)
+        child_sinks.check(self._folder)
+        leaks.search({"the demo": self.shown.encode()})
 
 
 @pytest.fixture

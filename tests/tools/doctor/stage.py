@@ -26,12 +26,15 @@ from aiohttp import web
 from proxy.cli import main
 from proxy.tools.demo.issuer.protocol import Client
 from proxy.tools.demo.issuer.server import Issuer
+from tests import leaks
 from tests.process import free_port
 from tests.serving import Run
 
 CLIENT_ID = "4f1c0d9be27a4c5f8a36b1d2e3f40516"
 SECRET = "5e" * 32
 LOGIN_CALLBACK = "http://localhost:8000"
+
+leaks.hand_out(SECRET)
 
 Handler = Callable[[web.Request], Any]
 

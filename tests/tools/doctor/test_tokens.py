@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests import leaks
 from tests.issuer import rsa_key, tsidp_claims
 from tests.tools.doctor.stage import CLIENT_ID, Doctor, Stage, whole
 
@@ -25,6 +26,7 @@ def token(stage: Stage, **changes: Any) -> str:
 def given(stage: Stage, text: str) -> None:
     path = stage.folder / "token"
     path.write_text(text)
+    leaks.hand_out_token(text)
     stage.flags["--token-file"] = str(path)
 
 
