@@ -1,16 +1,20 @@
 """Several observers as one, for those who want to see the same exchanges; composed once at start.
 
-With a single observer there is nothing in between: what is switched off costs nothing.
+With a single observer there is nothing in between: what is switched off costs nothing. Where there
+are several, one that fails on a request is logged, and neither the others nor the request suffer.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 from proxy.errors import ProxyError
 from proxy.http.exchange import Exchange
 from proxy.http.service import Observer
 from proxy.limits import Limit
+
+_log = logging.getLogger(__name__)
 
 
 def all_of(observers: Sequence[Observer]) -> Observer:
@@ -50,12 +54,14 @@ _Tell = Callable[[Exchange], None]
 def _in_turn(calls: Sequence[_Tell]) -> _Tell:
     """Return one function that calls all of these, in their order."""
     first, *others = calls
-    if not others:
-        return first
-    rest = _in_turn(others)
+    rest = _in_turn(others) if others else None
 
     def tell(exchange: Exchange) -> None:
-        first(exchange)
-        rest(exchange)
+        try:
+            first(exchange)
+        except Exception:  # noqa: BLE001 - whatever it is, it is no affair of the client's
+            _log.exception("[unexpected] what became of a request could not be noted")
+        if rest is not None:
+            rest(exchange)
 
     return tell

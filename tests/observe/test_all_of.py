@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from proxy.http.exchange import Exchange
 from proxy.observe.all_of import all_of
 from tests.conftest import Tls
 from tests.http.conftest import Recorder, run_proxy
@@ -30,3 +33,38 @@ async def test_all_are_told_all(tls: Tls) -> None:
         (exchange,) = await recorder.ended_exchanges(1)
         assert exchange.status == 200
         assert [error.label for error in recorder.errors] == ["malformed_request"]
+
+
+class Failing(Recorder):
+    """Raises whatever it is told, as nobody should."""
+
+    def begun(self, exchange: Exchange) -> None:
+        raise ValueError("begun")
+
+    def admitted(self, exchange: Exchange) -> None:
+        raise ValueError("admitted")
+
+    def answered(self, exchange: Exchange) -> None:
+        raise ValueError("answered")
+
+    def ended(self, exchange: Exchange) -> None:
+        raise ValueError("ended")
+
+
+async def test_one_that_fails_is_logged_and_nobody_suffers_for_it(
+    tls: Tls, caplog: pytest.LogCaptureFixture
+) -> None:
+    second = Recorder()
+    async with Upstream.run(tls.server) as upstream, run_proxy(tls, upstream) as proxy:
+        proxy.listener.service = replace(proxy.service, observer=all_of([Failing(), second]))
+        client, api = await proxy.asked(GET)
+        api.send(OK)
+        assert (await client.answer()).status == 200
+    (exchange,) = await second.ended_exchanges(1)
+    assert exchange.status == 200
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == [
+        "begun",
+        "admitted",
+        "answered",
+        "ended",
+    ]
