@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from proxy.audit.log_file import refuse_pipe
 from proxy.audit.policy_file import InvalidPolicy, parse_policy
 from proxy.config.files import CheckAudit
 from proxy.credentials.kubeconfig import webhook_problems_of
@@ -35,6 +36,7 @@ def _log_problems(path: Path) -> list[str]:
         return []
     try:
         next(path.parent.iterdir(), None)  # rotated files are looked for
+        refuse_pipe(path)
         try:
             os.close(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC))
         except FileNotFoundError:

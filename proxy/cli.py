@@ -7,6 +7,7 @@ or a wrong configuration says all that is wrong and exits 2; it never shows a tr
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -26,6 +27,9 @@ PROGRAM: Final = "headlamp-auth-proxy"
 USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 128 + signal.SIGINT
 UNREAD: Final = 128 + signal.SIGPIPE
+UNWRITTEN: Final = 1
+# With these, writing fails. Whatever else can is caught where it is done; with a name, it is a file.
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` (default: the process's own arguments) names.
 
     Ctrl-C, and a reader who has seen enough (``| head``), end it as they end any other program:
-    without a word, and with the status that a shell gives to their signals.
+    without a word, and with the status that a shell gives to their signals. A disk that takes no
+    more of the output is named.
     """
     try:
         status = _run(list(sys.argv[1:] if argv is None else argv))
@@ -50,10 +55,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        with contextlib.suppress(OSError):  # or the interpreter's own flush fails, and says so
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return UNREAD
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or error.filename is not None:
+            raise
+        _discard_output()
+        with contextlib.suppress(OSError):  # it may be the same disk
+            sys.stderr.write(f"standard output: {os.strerror(error.errno).lower()}\n")
+        return UNWRITTEN
     return status
+
+
+def _discard_output() -> None:
+    """Let what is left of it vanish, or the interpreter's own flush fails, and says so."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:

@@ -14,11 +14,12 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 # What Kubernetes mounts into every pod that has a service account: token, ca.crt, namespace.
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MAX_BYTES = 1 << 20  # a CA bundle of every public root is a quarter of this
+NOT_REGULAR = "it is not a regular file"
 _Stamp = tuple[int, int, int, int]
 
 
@@ -79,14 +80,20 @@ class FollowedFile:
         self._stamp = None
 
     def _read(self) -> None:
-        if not stat.S_ISREG(self.path.stat().st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             status = os.fstat(file.fileno())  # before reading: what changes later is seen later
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise OSError(errno.EFBIG, f"it is larger than {MAX_BYTES} bytes")
         self._content, self._stamp = content, _stamp(status)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read. Raises OSError, and so for a FIFO, which might never have a writer."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, NOT_REGULAR)
+    # If it is replaced by a FIFO meanwhile, that is not waited for either.
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
 def _stamp(status: os.stat_result) -> _Stamp:

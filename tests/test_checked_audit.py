@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,27 @@ def test_a_log_that_is_a_folder_is_refused(
 ) -> None:
     files.log.mkdir()
     assert "cannot be written to" in refused(capsys, files.flags)[0]
+
+
+def test_pipes_without_a_partner_are_refused_and_not_waited_for(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in files.policy, files.webhook:
+        path.unlink()
+    for path in files.policy, files.webhook, files.log:
+        os.mkfifo(path)
+    why = "it is not a regular file"
+    assert refused(capsys, files.flags) == [
+        f'--audit-policy-file "{files.policy}" (flag): cannot be read: {why}',
+        f'--audit-webhook-config-file "{files.webhook}" (flag): cannot be read: {why}',
+        f'--audit-log-path "{files.log}" (flag): cannot be written to: {why}; '
+        "for standard output, write -",
+    ]
+
+
+def test_the_log_may_be_a_device(files: Files) -> None:
+    given = [*ISSUER, files.flags[0], "--audit-log-path=/dev/null"]
+    assert main(["check-config", *given]) == 0
 
 
 def test_a_policy_without_a_place_is_refused(

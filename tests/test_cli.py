@@ -189,6 +189,26 @@ def test_a_reader_who_has_seen_enough_ends_it_without_a_word(arguments: list[str
     assert b"Broken" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["serve", "--help"],  # longer than any buffer
+        ["doctor", "-o", "json"],
+        ["explain", "--token-file=/dev/null", *DOCTOR[1:3]],
+        ["audit", "-o", "table", "/dev/null"],
+        ["rbac", "--mode=wide"],
+    ],
+)
+def test_a_full_disk_is_named_with_standard_output(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "proxy", *arguments]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=30)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == b"standard output: no space left on device"
+
+
 def test_ctrl_c_ends_doctor_without_a_traceback() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(30)

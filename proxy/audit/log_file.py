@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import calendar
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from proxy.files import explain
+from proxy.files import NOT_REGULAR, explain
 from proxy.observe.log_writer import LogWriter
 from proxy.outage import Outage
 
@@ -50,26 +51,26 @@ class LogFile(LogWriter):
         self._rotation = rotation
         self._outage = Outage()
         self._size = 0
+        self._grows = True  # a device does not, and is never renamed
         fd = self._open()
         super().__init__(fd, MAX_BUFFERED)
         os.close(fd)
-        self._torn = not _ends_in_a_line(path)
+        self._torn = self._grows and not _ends_in_a_line(path)
         self._delete_old()
 
     def _open(self) -> int:
+        refuse_pipe(self._path)
         fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
         status = os.fstat(fd)
-        if stat.S_ISDIR(status.st_mode):
-            os.close(fd)
-            raise IsADirectoryError(f"{self._path} is a directory")
         self._size = status.st_size
+        self._grows = stat.S_ISREG(status.st_mode)
         return fd
 
     def _ready(self, size: int) -> None:
         if not self._is_ours():
             self._reopen()
         limit = self._rotation.max_bytes
-        if limit and self._size and self._size + size > limit:
+        if limit and self._grows and self._size and self._size + size > limit:
             self._path.rename(self._backup())
             self._reopen()
             self._delete_old()
@@ -122,6 +123,17 @@ class LogFile(LogWriter):
             if too_many or (rotation.max_age and _seconds(stamp) < oldest):
                 with contextlib.suppress(OSError):
                     file.unlink()
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raise OSError for a FIFO or a socket, whose opening would wait for somebody to read.
+
+    Devices (/dev/null, a terminal) stay; of a folder, opening says it.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+            raise OSError(errno.EINVAL, f"{NOT_REGULAR}; for standard output, write -")
 
 
 def _seconds(stamp: str) -> float:

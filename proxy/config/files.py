@@ -16,6 +16,7 @@ import yaml
 from proxy.config.model import Config
 from proxy.config.report import Report
 from proxy.denial import InvalidDenyList, parse_deny_list
+from proxy.files import open_regular
 
 ReadFile = Callable[[Path], bytes]
 LoadPair = Callable[[Path, Path], None]
@@ -32,6 +33,13 @@ class CheckAudit(NamedTuple):
 
 
 def read_file(path: Path) -> bytes:
+    """Read what will be read again later, and so may be no pipe. Raises OSError."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def read_once(path: Path) -> bytes:
+    """Read what is not looked at again, from a pipe too. Raises OSError."""
     return path.read_bytes()
 
 

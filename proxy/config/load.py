@@ -23,7 +23,7 @@ from proxy.files import SERVICE_ACCOUNT
 def load(
     argv: Sequence[str],
     environ: Mapping[str, str],
-    read_file: files.ReadFile = files.read_file,
+    read_file: files.ReadFile | None = None,
     load_pair: files.LoadPair = files.load_pair,
     check_kubeconfig: files.CheckKubeconfig = files.check_kubeconfig,
     check_authentication: files.CheckAuthentication = files.check_authentication,
@@ -42,7 +42,8 @@ def load(
     ``elsewhere`` is for settings of a proxy on another machine, whose files cannot be looked at.
     """
     report = Report(SETTINGS)
-    report.given = gather(argv, environ, read_file, report)
+    report.given = gather(argv, environ, read_file or files.read_once, report)
+    read_file = read_file or files.read_file
     config = _parsed(report)
     config = replace(config, oidc_username_prefix=_username_prefix(config))
     if not authentication_only:

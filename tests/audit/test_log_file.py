@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import pty
 import re
 import stat
 import threading
@@ -154,8 +156,39 @@ def test_a_disk_that_is_full_costs_lines_and_nothing_else() -> None:
     assert (log.written, log.dropped, log.errors) == (0, 1, 1)
 
 
+def test_a_terminal_is_written_to_and_never_renamed() -> None:
+    ours, theirs = pty.openpty()
+    terminal = Path(os.ttyname(theirs))
+    log = Log(terminal, Rotation(max_bytes=1, max_age=0, max_backups=0))
+    log.write("one")
+    log.write("two")
+    log.file.close()
+    assert terminal.is_char_device()
+    assert (log.written, log.dropped) == (2, 0)
+    assert os.read(ours, 100) == b"one\r\ntwo\r\n"
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_pipe_that_takes_the_place_of_the_file_is_not_waited_for(
+    open_log: Callable[..., Log], caplog: pytest.LogCaptureFixture
+) -> None:
+    log = open_log()
+    log.path.unlink()
+    os.mkfifo(log.path)
+    log.write()
+    assert (log.written, log.dropped) == (0, 1)
+    assert "it is not a regular file" in caplog.text
+    log.path.unlink()
+    log.write("again")
+    assert log.lines() == ["again"]
+
+
 def test_what_could_never_be_written_to_is_an_error_at_the_start(tmp_path: Path) -> None:
     for path in tmp_path, tmp_path / "none" / "audit.log":
         with pytest.raises((IsADirectoryError, FileNotFoundError)):
             LogFile(path, FOREVER)
     assert not [*tmp_path.iterdir()]
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        LogFile(tmp_path / "pipe", FOREVER)

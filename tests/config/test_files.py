@@ -79,11 +79,36 @@ def test_a_file_that_is_missing_is_named(flag: str, tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("flag", ["--oidc-ca-file", "--oidc-jwks-file", "--config"])
-def test_a_directory_is_not_a_file(flag: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flag", "why"),
+    [
+        ("--oidc-ca-file", "it is not a regular file"),
+        ("--oidc-jwks-file", "it is not a regular file"),
+        ("--config", "Is a directory"),
+    ],
+)
+def test_a_directory_is_not_a_file(flag: str, why: str, tmp_path: Path) -> None:
     assert problems(*SOUND, f"{flag}={tmp_path}") == [
-        f'{flag} "{tmp_path}" (flag): cannot be read: Is a directory'
+        f'{flag} "{tmp_path}" (flag): cannot be read: {why}'
     ]
+
+
+def test_a_pipe_without_a_writer_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert problems(*SOUND, f"--deny-file={pipe}") == [
+        f'--deny-file "{pipe}" (flag): cannot be read: it is not a regular file'
+    ]
+
+
+def test_the_file_of_settings_is_read_once_and_so_may_be_a_pipe() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"oidc-clock-skew: 7s\n")
+    os.close(writing)
+    try:
+        assert load([*SOUND, f"--config=/dev/fd/{reading}"], {}).oidc_clock_skew == 7
+    finally:
+        os.close(reading)
 
 
 def test_the_token_file_may_appear_later(tmp_path: Path) -> None:

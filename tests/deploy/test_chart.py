@@ -12,6 +12,7 @@ import yaml
 
 from proxy.config import load
 from proxy.impersonation import RESERVED_PREFIXES
+from proxy.reviews.privileges import CANARY
 from proxy.tools.deploy.rbac import Mode, Rights, rules
 from tests.deploy.helm import CHART, ROOT, Helm, Object, of_kind
 
@@ -132,7 +133,7 @@ def test_what_is_odd_in_a_value_stays_in_its_value(helm: Helm) -> None:
         f"--oidc-issuer-url=https://{ODD}",
         f"--oidc-client-id={LINES}",
     ]
-    assert of_kind(standalone, "ClusterRole")["rules"][0]["resourceNames"] == [f"a{ODD}"]
+    assert of_kind(standalone, "ClusterRole")["rules"][0]["resourceNames"] == [CANARY, f"a{ODD}"]
     assert of_kind(standalone, "ClusterRoleBinding", "yes")["roleRef"]["name"] == "yes"
     injection = helm.template(CHART, *values, "--set=injection.enabled=true")
     policy = of_kind(injection, "MutatingAdmissionPolicy")

@@ -167,10 +167,36 @@ def test_nothing_is_fetched_where_a_file_has_the_keys_or_nobody_knows_the_issuer
     assert issuer.requests == []
 
 
-@pytest.mark.parametrize("token", ["", "x", "a.b.c", "not one token", "x" * 20_000])
-def test_what_is_no_token_is_not_authenticated(explain: Explain, token: str) -> None:
-    explain(token)
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        ("", "the file is empty"),
+        ("\n", "the file is empty"),
+        ("not one token", "holds no token"),
+        ("x", "malformed"),
+        ("a.b.c", "malformed"),
+        ("x" * 20_000, "20000 bytes"),
+    ],
+)
+def test_what_is_no_token_is_not_authenticated(explain: Explain, token: str, why: str) -> None:
+    assert why in explain(token)["error"]
     assert explain.status == 1
+
+
+def test_a_flag_that_is_misspelt_is_named_first_with_the_one_that_is_meant(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["explain", "--token-fiel=x", "-o", "text"]) == 2
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert first == "--token-fiel: unknown flag; did you mean --token-file?"
+    assert second.startswith("--token-file: is required")
+
+
+def test_all_that_is_wrong_is_said_at_once(explain: Explain) -> None:
+    said = explain("", "--raw-identiti", "--now=soon", "--oidc-clock-skew=5", "word")
+    assert [line.partition(":")[0] for line in said["error"].splitlines()] == [
+        *("--raw-identiti", "'word'", "--now 'soon'", '--oidc-clock-skew "5" (flag)'),
+    ]
 
 
 def test_keys_that_cannot_be_had_are_told(issuer: FakeIssuer, explain: Explain) -> None:

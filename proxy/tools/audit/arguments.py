@@ -7,9 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
+from proxy.config.report import did_you_mean
 from proxy.config.values import duration
+
+_MOMENT: Final = "2026-01-31 or 2026-01-31T09:00:00Z"
+_SPEEDS: Final = (0.01, 1000.0)
 
 
 class UsageError(Exception):
@@ -32,15 +36,29 @@ class Asked:
 _Take = Callable[[Asked, str], None]
 
 
+class Flags(NamedTuple):
+    """The flags of one command, and what each does to ``Asked``."""
+
+    with_value: dict[str, _Take]
+    switches: dict[str, Callable[[Asked], None]]
+
+
 def _since(asked: Asked, value: str) -> None:
     if re.match(r"\d{4}-", value) is None:
-        asked.since = time.time() - duration(value)
+        try:
+            asked.since = time.time() - duration(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; or write a date or a time, {_MOMENT}") from None
         return
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise ValueError("is no time; write for example 2026-01-31T09:00:00Z") from None
+        raise ValueError(f"is no time; write for example {_MOMENT}") from None
     asked.since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _denied(asked: Asked) -> None:
+    asked.denied = True
 
 
 def _output(asked: Asked, value: str) -> None:
@@ -50,9 +68,13 @@ def _output(asked: Asked, value: str) -> None:
 
 
 def _speed(asked: Asked, value: str) -> None:
-    asked.speed = float(value)
-    if not 0.01 <= asked.speed <= 1000:
-        raise ValueError("is out of range; write from 0.01 to 1000")
+    lowest, highest = _SPEEDS
+    try:
+        asked.speed = float(value)
+    except ValueError:
+        raise ValueError(f"is not a number; write one from {lowest:g} to {highest:g}") from None
+    if not lowest <= asked.speed <= highest:
+        raise ValueError(f"is out of range; write from {lowest:g} to {highest:g}")
 
 
 def _idle_limit(asked: Asked, value: str) -> None:
@@ -63,38 +85,45 @@ def _name(kind: str) -> _Take:
     return lambda asked, value: asked.names.setdefault(kind, set()).add(value)
 
 
-QUERY: Final[dict[str, _Take]] = {
-    "--since": _since,
-    "--user": _name("users"),
-    "--group": _name("groups"),
-    "--verb": _name("verbs"),
-    "--resource": _name("resources"),
-    "--namespace": _name("namespaces"),
-    "-n": _name("namespaces"),
-    "--output": _output,
-    "-o": _output,
-}
-PLAY: Final[dict[str, _Take]] = {"--speed": _speed, "--idle-limit": _idle_limit}
+QUERY: Final = Flags(
+    {
+        "--since": _since,
+        "--user": _name("users"),
+        "--group": _name("groups"),
+        "--verb": _name("verbs"),
+        "--resource": _name("resources"),
+        "--namespace": _name("namespaces"),
+        "-n": _name("namespaces"),
+        "--output": _output,
+        "-o": _output,
+    },
+    {"--denied": _denied},
+)
+PLAY: Final = Flags({"--speed": _speed, "--idle-limit": _idle_limit}, {})
 
 
-def read(arguments: Sequence[str], flags: dict[str, _Take]) -> Asked:
+def read(arguments: Sequence[str], flags: Flags) -> Asked:
     """Read the arguments of one of the two; raises ``UsageError``."""
     asked, left = Asked(), list(arguments)
     while left:
         argument = left.pop(0)
         flag, equals, value = argument.partition("=")
-        if argument == "--denied" and flags is QUERY:
-            asked.denied = True
-        elif flag in flags:
+        if flag in flags.switches:
+            if equals:
+                raise UsageError(f"{flag}: takes no value")
+            flags.switches[flag](asked)
+        elif flag in flags.with_value:
             if not equals and not left:
                 raise UsageError(f"{flag}: needs a value")
             value = value if equals else left.pop(0)
             try:
-                flags[flag](asked, value)
+                flags.with_value[flag](asked, value)
             except ValueError as error:
                 raise UsageError(f"{flag} {value!a}: {error}") from None
         elif argument.startswith("-") and argument != "-":
-            raise UsageError(f"{flag!a}: is not known; the flags are {', '.join(flags)}")
+            known = [*flags.with_value, *flags.switches]
+            hint = did_you_mean(flag, known) or f"; the flags are {', '.join(known)}"
+            raise UsageError(f"{flag!a}: is not known{hint}")
         else:
             asked.files.append(argument)
     return asked

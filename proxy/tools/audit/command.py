@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from proxy.tools.audit.arguments import PLAY, QUERY, Asked, UsageError, read
-from proxy.tools.audit.events import Event, Filter, NoEvent, Requests, parse
+from proxy.tools.audit.events import Event, Filter, IsRecording, NoEvent, Requests, parse
 from proxy.tools.audit.play import PlayError, play
 from proxy.tools.audit.reading import Unread, lines, with_rotated
 from proxy.tools.audit.table import header, row
@@ -25,7 +25,7 @@ request. A FILE may be compressed with gzip; what was rotated away from it is re
 Without a FILE, or for -, standard input is read.
 
   --since DURATION|TIME
-      Only what began since then: a duration such as 1h or 30m, or a time in RFC 3339.
+      Only what began since then: a duration such as 1h or 30m, a date, or a time in RFC 3339.
   --user USER, --group GROUP, --verb VERB, --resource RESOURCE, -n, --namespace NAMESPACE
       Only these; each may be repeated. A resource is written like pods or pods/exec, and pods
       means its subresources too. An impersonated user is found as well as who impersonates.
@@ -93,6 +93,9 @@ def _events(names: Sequence[str], problems: _Problems) -> Iterator[Event]:
             for place, text in lines(name):
                 try:
                     event = requests.add(parse(text))
+                except IsRecording:
+                    problems.log(f"{place}: begins a recording; see: audit play FILE")
+                    break
                 except NoEvent as error:
                     problems.line(place, str(error))
                 else:

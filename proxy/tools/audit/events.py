@@ -25,6 +25,10 @@ class NoEvent(Exception):
     """The line is no audit event; the message says why."""
 
 
+class IsRecording(NoEvent):
+    """The line begins a recorded session (asciicast v2)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """What a reader wants to know of an event; what it does not say is empty.
@@ -64,6 +68,8 @@ def parse(line: bytes | None) -> Event:
         document = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise NoEvent("it is no JSON") from error
+    if isinstance(document, dict) and document.get("version") == 2 and "width" in document:
+        raise IsRecording
     if not isinstance(document, dict) or document.get("kind") != "Event":
         raise NoEvent("its kind is not Event")
     if not str(document.get("apiVersion", "")).startswith("audit.k8s.io/"):

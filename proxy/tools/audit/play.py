@@ -31,14 +31,20 @@ class PlayError(Exception):
 
 def play(name: str, speed: float, idle_limit: float) -> None:
     """Write a session to standard output; ``idle_limit`` in seconds. Raises ``PlayError``."""
+    with contextlib.ExitStack() as stack:
+        with _reading(name):
+            file = stack.enter_context(Path(name).open("rb"))
+        sys.stderr.write(f"{visible(_title(name, _json(name, 1, file)))}\n")
+        with _quiet_terminal():
+            _play(_events(name, file), speed, idle_limit)
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Blame the file, and it alone, for what fails here: what is written may fail as well."""
     try:
-        with Path(name).open("rb") as file:
-            sys.stderr.write(f"{visible(_title(name, _json(name, 1, file)))}\n")
-            with _quiet_terminal():
-                _play(_events(name, file), speed, idle_limit)
+        yield
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         raise PlayError(f"{name}: cannot be read: {explain(error)}") from error
 
 
@@ -76,7 +82,8 @@ def _events(name: str, file: BinaryIO) -> Iterator[tuple[float, str, str]]:
 
 def _json(name: str, number: int, file: BinaryIO) -> Any:
     """Return what the next line says, or None at the end."""
-    line = file.readline(MAX_LINE)
+    with _reading(name):
+        line = file.readline(MAX_LINE)
     if not line:
         return None
     try:

@@ -49,6 +49,8 @@ def lines(name: str) -> Iterator[Line]:
     place = "standard input" if name == "-" else name
     try:
         if name == "-":
+            if sys.stdin.isatty():  # or it looks as if nothing happened
+                sys.stderr.write("reading standard input; Ctrl-D ends it\n")
             yield from _lines(place, sys.stdin.buffer)
             return
         with Path(name).open("rb") as file:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from proxy.reviews.privileges import CANARY
 from proxy.tools.demo.people import ADMINS, USERS, VIEWERS
 
 OWN_GROUP: Final = "headlamp-auth-proxy:authenticated"
@@ -39,7 +40,7 @@ def _account() -> list[Manifest]:
     name = f"{ACCOUNT_NAME}-impersonator"
     groups = sorted({group for user in USERS for group in user.groups})
     rules = [
-        _rule(["users"], ["impersonate"], [user.email for user in USERS]),
+        _rule(["users"], ["impersonate"], [CANARY, *(user.email for user in USERS)]),
         _rule(["groups"], ["impersonate"], [OWN_GROUP, *groups]),
     ]
     account = {"kind": "ServiceAccount", "name": ACCOUNT_NAME, "namespace": ACCOUNT_NAMESPACE}

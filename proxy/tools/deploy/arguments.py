@@ -41,6 +41,14 @@ class Arguments:
         return self.own.get(flag, [default])[-1]
 
 
+def with_long_output(argv: Sequence[str]) -> list[str]:
+    """Return ``argv`` with ``--output`` for ``-o``."""
+    return [
+        f"--output{word[2:]}" if word[:2] == "-o" and word[:3] in {"-o", "-o="} else word
+        for word in argv
+    ]
+
+
 def take_apart(argv: Sequence[str], own: Sequence[Own]) -> Arguments:
     """Sort ``argv``; what is wrong with it is in ``problems``, a line each."""
     takes_value = {o.flag: bool(o.placeholder) for o in own}

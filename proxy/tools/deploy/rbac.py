@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from proxy.reviews.privileges import CANARY
 from proxy.rights import Rule
 
 Object = dict[str, Any]
@@ -107,7 +108,8 @@ class Mode(StrEnum):
 class Rights:
     """Whom the account of the proxy may become, and who that account is.
 
-    ``users`` and ``groups`` are names as the API server sees them, prefixes included.
+    ``users`` and ``groups`` are names as the API server sees them, prefixes included; where users
+    are named, the canary may be impersonated too.
     ``read_only`` caps the constrained mode. ``role`` is the ClusterRole that the people get; empty
     for none.
     """
@@ -138,10 +140,12 @@ def _of_setting(rule: Rule, *, constrained: bool) -> Object:
 
 def _impersonation(rights: Rights) -> list[Object]:
     groups = tuple(dict.fromkeys((rights.own_group, *rights.groups)))
+    # Or the proxy's question about itself would be put in the first person's name.
+    users = tuple(dict.fromkeys((CANARY, *rights.users))) if rights.users else ()
     match rights.mode:
         case Mode.NAMED:
             return [
-                _rule("", ["users"], ["impersonate"], rights.users),
+                _rule("", ["users"], ["impersonate"], users),
                 _rule("", ["groups"], ["impersonate"], groups),
             ]
         case Mode.WIDE:
@@ -149,7 +153,7 @@ def _impersonation(rights: Rights) -> list[Object]:
         case Mode.CONSTRAINED:
             become = [_BECOME]
             return [
-                _rule("authentication.k8s.io", ["users"], become, rights.users),
+                _rule("authentication.k8s.io", ["users"], become, users),
                 _rule("authentication.k8s.io", ["groups"], become, groups),
                 *cap(read_only=rights.read_only),
             ]

@@ -18,10 +18,12 @@ from urllib.parse import urlsplit
 
 from proxy.config import Config, ConfigError, load
 from proxy.config.values import duration_between
+from proxy.errors import TokenMalformed
 from proxy.files import explain
-from proxy.tools.deploy.arguments import Arguments, Own, take_apart
+from proxy.tools.deploy.arguments import Arguments, Own, take_apart, with_long_output
 from proxy.tools.doctor.examination import Asked
 from proxy.tools.doctor.running import arguments_of_running
+from proxy.tools.token_file import token_in
 
 MAX_INPUT: Final = 1 << 20  # bytes
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -80,12 +82,12 @@ class Request:
 
 def output_of(arguments: Sequence[str]) -> str:
     """Return the output that was asked for, as far as that can be told."""
-    return take_apart(_long(arguments), OWN).one("--output", "text")
+    return take_apart(with_long_output(arguments), OWN).one("--output", "text")
 
 
 def understood(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Request:
     """Return what is asked. Raises UsageError."""
-    arguments = take_apart(_long(argv), OWN)
+    arguments = take_apart(with_long_output(argv), OWN)
     problems = arguments.problems + [f"{word!a}: unexpected argument" for word in arguments.rest]
     output = arguments.one("--output", "text")
     if output not in {"json", "text"}:
@@ -95,13 +97,6 @@ def understood(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
     if problems:
         raise UsageError(*problems)
     return Request(_settings(arguments.serve, environ), asked, seconds, output)
-
-
-def _long(argv: Sequence[str]) -> list[str]:
-    return [
-        f"--output{word[2:]}" if word[:2] == "-o" and word[:3] in {"-o", "-o="} else word
-        for word in argv
-    ]
 
 
 def _settings(given: Sequence[str], environ: Mapping[str, str]) -> _Settings:
@@ -164,7 +159,7 @@ def _asked(arguments: Arguments, problems: list[str]) -> Asked:
     if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
         problems.append(f"--headlamp-url {url!a}: is no address; write https://host")
     secret = _read(arguments, "--client-secret-file", problems)
-    token = _read(arguments, "--token-file", problems)
+    token = _token(arguments, problems)
     ca, admin = (arguments.one(f, "") for f in ("--headlamp-ca-file", "--admin-kubeconfig"))
     _check_ca(ca, problems)
     callback = arguments.one("--login-callback", "")
@@ -211,6 +206,15 @@ def _seconds(text: str, problems: list[str]) -> float:
     except ValueError as error:
         problems.append(f"--timeout {text!a}: {error}")
         return 0
+
+
+def _token(arguments: Arguments, problems: list[str]) -> bytes | None:
+    content = _read(arguments, "--token-file", problems)
+    try:
+        return None if content is None else token_in(content)
+    except TokenMalformed as error:
+        problems.append(f"--token-file {arguments.one('--token-file', '')!a}: {error.detail}")
+        return None
 
 
 def _read(arguments: Arguments, flag: str, problems: list[str]) -> bytes | None:

@@ -18,26 +18,24 @@ from pathlib import Path
 from typing import Any, Final
 
 from proxy.config import Config, ConfigError, load
-from proxy.files import SourceError, explain
+from proxy.files import explain
+from proxy.tools.deploy.arguments import Arguments, Own, take_apart, usage, with_long_output
 
 NOT_AUTHENTICATED: Final = 1
 REFUSED: Final = 2
 MAX_INPUT: Final = 1 << 20  # bytes
 
-DETAILS: Final = """\
+OWN: Final = (
+    Own("--token-file", "FILE|-", "the token; - is standard input (required)"),
+    Own("--now", "UNIX", "the time to believe, in unix seconds, also 1.5 (default: now)"),
+    Own("--raw-identity", "", "show it before the guard, --groups-allow and the added group"),
+    Own("--output", "json|text", "or -o (default: json)"),
+)
+DETAILS: Final = f"""\
 Says what serve would make of a token, and why. Takes the settings of serve that are about tokens
 and identities (below), as flags, from the environment or from --config, and:
 
-  --token-file FILE|-
-      The token; - is standard input. Required.
-  --now UNIX
-      The time to believe, in unix seconds, with a fraction if need be. Default: now
-  --raw-identity
-      Show the identity as the claims give it, before the guard, --groups-allow and the group
-      that is added.
-  -o, --output json|text
-      Default: json
-
+{usage(OWN)}
 Exit status: 0 authenticated, 1 not authenticated, 2 the configuration is refused. The issuer's
 keys are fetched unless --oidc-jwks-file has them; the network is given up after 10 s.
 """
@@ -50,35 +48,41 @@ Exit status: 0 they can be used, 2 they cannot; standard error then has every re
 """
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What is asked of ``explain`` itself; the other arguments are settings."""
 
-    token_file: str = ""
-    now: float | None = None
-    raw_identity: bool = False
-    output: str = "json"
-
-
-class UsageError(Exception):
-    """An argument that cannot be; the message says what to write."""
+    token_file: str
+    now: float | None
+    raw_identity: bool
+    output: str
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``explain``; return the exit status."""
+    taken = take_apart(with_long_output(arguments), OWN)
+    problems = taken.problems + [f"{word!a}: unexpected argument" for word in taken.rest]
+    asked = _asked(taken, problems)
     try:
-        asked, settings = _split(arguments)
-        token = _token(asked.token_file)
-        config = _config(settings)
-    except (UsageError, SourceError) as error:
-        return _refuse([str(error)], _output_of(arguments))
+        config = _config(taken.serve)
     except ConfigError as error:
-        return _refuse(error.problems, _output_of(arguments))
+        problems += error.problems
+    content = _content(asked.token_file, problems)
+    if problems:
+        return _refuse(problems, asked.output)
+    from proxy.account import refused
+    from proxy.authn.trace import Trace
+    from proxy.errors import TokenMalformed
     from proxy.tools.explain.account import Refused, account
+    from proxy.tools.token_file import token_in
 
     now = time.time() if asked.now is None else asked.now
     try:
+        token = token_in(content)
         result = asyncio.run(account(config, token, now, raw_identity=asked.raw_identity))
+    except TokenMalformed as error:
+        why = f"--token-file {asked.token_file!a}: {error.detail}"
+        result = refused(error, Trace(), why=why)
     except Refused as error:
         return _refuse([str(error)], asked.output)
     _print(result, asked.output)
@@ -108,65 +112,44 @@ def _config(settings: Sequence[str], *, audit: bool = False) -> Config:
     )
 
 
-def _split(arguments: Sequence[str]) -> tuple[Asked, list[str]]:
-    """Take out what is ours; what is left is for ``load``. Raises UsageError."""
-    asked, settings = Asked(), []
-    left = list(arguments)
-    while left:
-        flag, equals, value = left.pop(0).partition("=")
-        if flag == "--raw-identity" and not equals:
-            asked.raw_identity = True
-            continue
-        if flag not in {"--token-file", "--now", "-o", "--output"}:
-            settings.append(flag + equals + value)
-            continue
-        if not equals:
-            if not left:
-                raise UsageError(f"{flag}: needs a value")
-            value = left.pop(0)
-        _take(asked, flag, value)
-    if not asked.token_file:
-        raise UsageError("--token-file: is required; give a file, or - for standard input")
-    return asked, settings
-
-
-def _take(asked: Asked, flag: str, value: str) -> None:
-    match flag:
-        case "--token-file":
-            asked.token_file = value
-        case "--now":
-            try:
-                asked.now = float(value)
-            except ValueError:
-                asked.now = math.nan
-            if not math.isfinite(asked.now):
-                raise UsageError(f"--now {value!a}: is not a number of unix seconds")
-        case _:
-            if value not in {"json", "text"}:
-                raise UsageError(f"{flag} {value!a}: is not an output; write json or text")
-            asked.output = value
-
-
-def _output_of(arguments: Sequence[str]) -> str:
-    """Return the output that was asked for, as far as that can be told."""
-    text = any(
-        argument in {"-o=text", "--output=text"}
-        or (argument in {"-o", "--output"} and following == "text")
-        for argument, following in zip(arguments, [*arguments, ""][1:], strict=True)
+def _asked(taken: Arguments, problems: list[str]) -> Asked:
+    """Return what is asked; what is wrong with it is added to ``problems``."""
+    token_file = taken.one("--token-file", "")
+    if not token_file:
+        problems.append("--token-file: is required; give a file, or - for standard input")
+    output = taken.one("--output", "json")
+    if output not in {"json", "text"}:
+        problems.append(f"--output {output!a}: is not an output; write json or text")
+    return Asked(
+        token_file=token_file,
+        now=_now(taken.own["--now"][-1], problems) if "--now" in taken.own else None,
+        raw_identity="--raw-identity" in taken.own,
+        output="text" if output == "text" else "json",
     )
-    return "text" if text else "json"
 
 
-def _token(name: str) -> bytes:
+def _now(text: str, problems: list[str]) -> float:
+    try:
+        now = float(text)
+    except ValueError:
+        now = math.nan
+    if not math.isfinite(now):
+        problems.append(f"--now {text!a}: is not a number of unix seconds")
+    return now
+
+
+def _content(name: str, problems: list[str]) -> bytes:
+    """Return what is in the file; of standard input, only if there are no problems so far."""
+    if not name or (name == "-" and problems):
+        return b""
     try:
         if name == "-":
-            content = sys.stdin.buffer.read(MAX_INPUT + 1)
-        else:
-            with Path(name).open("rb") as file:
-                content = file.read(MAX_INPUT + 1)
+            return sys.stdin.buffer.read(MAX_INPUT)
+        with Path(name).open("rb") as file:
+            return file.read(MAX_INPUT)
     except OSError as error:
-        raise SourceError(f"--token-file {name!a}: cannot be read: {explain(error)}") from None
-    return content[:MAX_INPUT]
+        problems.append(f"--token-file {name!a}: cannot be read: {explain(error)}")
+        return b""
 
 
 def _refuse(problems: Sequence[str], output: str) -> int:

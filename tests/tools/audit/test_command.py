@@ -5,13 +5,18 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import pty
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from proxy.cli import main
+from proxy.sessions.asciicast import Encoder
 from tests.tools.audit.records import event, line
+from tests.wire import PATIENCE
 
 REASON = {"headlamp-auth-proxy.dev/reason": "username_reserved"}
 SESSION = {
@@ -77,6 +82,8 @@ def test_a_table_says_by_whom_and_how_it_ended(
         (["--since", "2026-11-28T06:00:00Z"], ["1", "2", "3"]),
         (["--since", "2026-11-28T07:00:00+00:30"], []),
         (["--since", "876000h"], ["1", "2", "3"]),
+        (["--since", "2026-11-28"], ["1", "2", "3"]),
+        (["--since", "2026-11-29"], []),
     ],
 )
 def test_filters(
@@ -110,6 +117,30 @@ def test_standard_input(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(log.read_bytes())))
     _, out, _ = run(capsys, *arguments)
     assert ids(out) == ["1", "2", "3"]
+
+
+def test_that_it_waits_for_somebody_to_type_is_said(log: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "proxy", "audit", "--verb", str(log)]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        os.close(theirs)
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"reading standard input; Ctrl-D ends it\n"
+        os.write(ours, b"\x04")
+        assert process.wait(PATIENCE) == 0
+    os.close(ours)
+
+
+def test_a_recording_says_what_plays_it(
+    capsys: pytest.CaptureFixture[str], log: Path, tmp_path: Path
+) -> None:
+    recording = tmp_path / "a.cast"
+    recording.write_bytes(Encoder(0, "", (), {}).output(1, b"hello", 0))
+    status, out, err = run(capsys, recording, log)
+    assert (status, ids(out)) == (1, ["1", "2", "3"])
+    assert err == f"{recording}:1: begins a recording; see: audit play FILE\n"
 
 
 def test_lines_that_are_no_events_are_named_and_skipped(
@@ -163,12 +194,19 @@ def test_what_is_still_under_way_says_so(capsys: pytest.CaptureFixture[str], log
     [
         (["--since"], "--since: needs a value"),
         (["--since", "yesterday"], "is not a duration"),
+        (["--since", "yesterday"], "or write a date or a time, 2026-01-31 or 2026-01-31T09:00:00Z"),
         (["--since", "2026-13-01T00:00:00Z"], "is no time"),
         (["-o", "yaml"], "is not an output"),
-        (["--users", "alice"], "is not known"),
+        (["--sinse=1h"], "'--sinse': is not known; did you mean --since?"),
+        (["--what"], "'--what': is not known; the flags are --since, "),
+        (["--what"], ", -o, --denied"),
+        (["--denied=yes"], "--denied: takes no value"),
         (["play"], "give one FILE"),
         (["play", "a", "--speed", "0"], "out of range"),
-        (["play", "a", "--speed", "fast"], "--speed 'fast'"),
+        (
+            ["play", "a", "--speed", "fast"],
+            "--speed 'fast': is not a number; write one from 0.01 to 1000",
+        ),
         (["play", "a", "--denied"], "is not known"),
     ],
 )

@@ -88,6 +88,15 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert "no such file" in capsys.readouterr().err
 
 
+def test_a_full_disk_is_not_the_recording_s_fault(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "a.cast", b"hello")
+    command = [sys.executable, "-m", "proxy", "audit", "play", str(path)]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == [b"standard output: no space left on device"]
+
+
 def in_terminal(arguments: Sequence[str], typed: bytes) -> tuple[bytes, bytes]:
     """Run on a terminal where somebody types; return what it shows, and what is left to read."""
     ours, theirs = pty.openpty()

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from proxy.cli import main
+from proxy.reviews.privileges import CANARY
 from proxy.rights import TOKEN_FACTS
 from proxy.tools.deploy.rbac import Mode, Rights, account_manifests, people_manifests, rules
 
@@ -29,7 +30,7 @@ def allowed(mode: Mode, *, read_only: bool = False) -> list[dict[str, Any]]:
 
 def test_named_lets_nobody_be_impersonated_but_these() -> None:
     users, groups = allowed(Mode.NAMED)
-    assert users["resourceNames"] == ["alice@example.com"]
+    assert users["resourceNames"] == [CANARY, "alice@example.com"]
     assert groups["resourceNames"] == [OWN, "k8s-admins"]
     assert {v for rule in (users, groups) for v in rule["verbs"]} == {"impersonate"}
 
@@ -52,6 +53,11 @@ def test_reading_only_leaves_no_way_to_write_or_to_open_a_shell() -> None:
             assert not {"pods/exec", "pods/attach", "pods/portforward"} & set(rule["resources"])
             assert not [name for name in rule["resources"] if name.endswith("/proxy")]
             assert "secrets" not in rule["resources"]
+
+
+def test_constrained_names_the_canary_where_it_names_anybody() -> None:
+    assert allowed(Mode.CONSTRAINED)[0]["resourceNames"] == [CANARY, "alice@example.com"]
+    assert "resourceNames" not in rules(replace(RIGHTS, mode=Mode.CONSTRAINED, users=()))[0]
 
 
 def test_wide_names_nobody() -> None:
@@ -141,7 +147,7 @@ def test_names_are_what_they_are_whatever_yaml_makes_of_them(
     flags = [flag for name in NAMES for flag in ("--user", name, "--group", name)]
     assert main(["rbac", "--mode=named", *flags]) == 0
     role, _, people = yaml.safe_load_all(capsys.readouterr().out)
-    assert role["rules"][0]["resourceNames"] == list(NAMES)
+    assert role["rules"][0]["resourceNames"] == [CANARY, *NAMES]
     assert role["rules"][1]["resourceNames"] == [OWN, *NAMES]
     assert [s["name"] for s in people["subjects"]] == [*NAMES, *NAMES]
 
