@@ -28,7 +28,7 @@ USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 128 + signal.SIGINT
 UNREAD: Final = 128 + signal.SIGPIPE
 UNWRITTEN: Final = 1
-# With these, writing fails. Whatever else can is caught where it is done; with a name, it is a file.
+# So writing fails. What else does is caught where it is done; with a name, it is a file.
 _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 

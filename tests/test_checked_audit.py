@@ -108,11 +108,11 @@ def test_pipes_without_a_partner_are_refused_and_not_waited_for(
     for path in files.policy, files.webhook, files.log:
         os.mkfifo(path)
     why = "it is not a regular file"
+    instead = "for standard output, write -"
     assert refused(capsys, files.flags) == [
         f'--audit-policy-file "{files.policy}" (flag): cannot be read: {why}',
         f'--audit-webhook-config-file "{files.webhook}" (flag): cannot be read: {why}',
-        f'--audit-log-path "{files.log}" (flag): cannot be written to: {why}; '
-        "for standard output, write -",
+        f'--audit-log-path "{files.log}" (flag): cannot be written to: {why}; {instead}',
     ]
 
 

@@ -1,4 +1,4 @@
-"""The token in a file that somebody named: a file without one is told from a token that is refused."""
+"""The token in a file that was named: a file without one is told from a token that is refused."""
 
 from __future__ import annotations
 

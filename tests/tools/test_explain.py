@@ -173,8 +173,8 @@ def test_nothing_is_fetched_where_a_file_has_the_keys_or_nobody_knows_the_issuer
         ("", "the file is empty"),
         ("\n", "the file is empty"),
         ("not one token", "holds no token"),
-        ("x", "malformed"),
-        ("a.b.c", "malformed"),
+        ("x", "not three parts"),
+        ("a.b.c", "not unpadded base64url"),
         ("x" * 20_000, "20000 bytes"),
     ],
 )

@@ -63,10 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     taken = take_apart(with_long_output(arguments), OWN)
     problems = taken.problems + [f"{word!a}: unexpected argument" for word in taken.rest]
     asked = _asked(taken, problems)
-    try:
-        config = _config(taken.serve)
-    except ConfigError as error:
-        problems += error.problems
+    config = _config(taken.serve, problems)
     content = _content(asked.token_file, problems)
     if problems:
         return _refuse(problems, asked.output)
@@ -91,25 +88,28 @@ def main(arguments: Sequence[str]) -> int:
 
 def check(arguments: Sequence[str]) -> int:
     """Run ``check-config``; return the exit status."""
-    try:
-        _config(arguments, audit=True)
-    except ConfigError as error:
-        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
-        return REFUSED
-    return 0
+    problems: list[str] = []
+    _config(arguments, problems, audit=True)
+    sys.stderr.write("".join(f"{problem}\n" for problem in problems))
+    return REFUSED if problems else 0
 
 
-def _config(settings: Sequence[str], *, audit: bool = False) -> Config:
+def _config(settings: Sequence[str], problems: list[str], *, audit: bool = False) -> Config:
+    """Return the configuration; what is wrong with it is added to ``problems``."""
     from proxy.checked_audit import AUDIT_CHECKS
     from proxy.plans import problems_of_file
 
-    return load(
-        settings,
-        os.environ,
-        check_authentication=problems_of_file,
-        check_audit=AUDIT_CHECKS if audit else None,
-        authentication_only=True,
-    )
+    try:
+        return load(
+            settings,
+            os.environ,
+            check_authentication=problems_of_file,
+            check_audit=AUDIT_CHECKS if audit else None,
+            authentication_only=True,
+        )
+    except ConfigError as error:
+        problems += error.problems
+        return Config()
 
 
 def _asked(taken: Arguments, problems: list[str]) -> Asked:
