@@ -13,7 +13,6 @@ ENDPOINT = "--tracing-otlp-endpoint=http://localhost:4318"
 FLAGS = (
     "--oidc-issuer-url=https://idp.example",
     "--oidc-client-id=headlamp",
-    "--oidc-jwks-file=/dev/null",
     "--upstream=https://127.0.0.1:6444",
     "--upstream-token-file=/dev/null",
     "--plaintext",
