@@ -134,11 +134,13 @@ def test_a_deny_file_that_cannot_be_used_is_refused(
 def test_what_serve_would_only_warn_of_is_said_as_well(
     files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files.policy.write_text(json.dumps({**POLICY, "rules": [{"level": "None", "verb": ["get"]}]}))
+    rule = {"level": "None", "verb": ["get"], "\x1b[2J": 1}
+    files.policy.write_text(json.dumps({**POLICY, "rules": [rule]}))
     assert main(["check-config", *ISSUER, *files.flags]) == 0
     said = capsys.readouterr()
     assert said.err.startswith(f"warning: --audit-policy-file {files.policy}: ")
     assert 'unknown field "rules[0].verb"' in said.err
+    assert "\x1b" not in said.err, "no name in it drives a terminal"
     assert said.out.startswith("serve can use these settings")
 
 

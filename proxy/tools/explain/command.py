@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from proxy.config import Config, ConfigError, load
+from proxy.config.report import one_line
 from proxy.files import SourceError, explain
 
 NOT_AUTHENTICATED: Final = 1
@@ -101,7 +102,7 @@ def check(arguments: Sequence[str]) -> int:
     from proxy.checked_audit import policy_warnings
 
     warnings = policy_warnings(config.audit_policy_file)
-    sys.stderr.write("".join(f"warning: {line}\n" for line in warnings))
+    sys.stderr.write("".join(f"warning: {one_line(line)}\n" for line in warnings))
     sys.stdout.write(CAN_BE_USED)
     return 0
 
