@@ -54,8 +54,10 @@ def test_what_kube_apiserver_only_warns_of_is_a_warning() -> None:
     _, warnings = parse_policy(document.encode())
     assert warnings == [
         'strict decoding error: yaml: line 4: key "kind" already set in map',
-        'strict decoding error: unknown field "rules[0].nameSpaces"; it is ignored, so the rule '
-        "may match more than is meant; did you mean namespaces?",
+        (
+            'strict decoding error: unknown field "rules[0].nameSpaces"; it is ignored, so the '
+            "rule may match more than is meant; did you mean namespaces?"
+        ),
     ]
 
 
