@@ -48,8 +48,15 @@ RESULTS: Final = Path("bench/results/last.json")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="*", help="small; parts; subjects", metavar="WHAT")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog=f"WHAT: small, for fewer rounds\n"
+        f"      a part:  {', '.join(PARTS)}\n"
+        f"      a proxy: {', '.join(NAMES)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="*", help="see below; default: everything", metavar="WHAT")
     what = set(parser.parse_args().what)
     if unknown := what - {"small", *PARTS, *NAMES}:
         parser.error(f"unknown: {', '.join(unknown)}; choose from small, "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
-from bench.client import each, open_all
+from bench.client import AT_ONCE, each, open_all
 from bench.client import run as run_client
 from bench.kernel import cpu_seconds, resident_kib
 from bench.record import Figures
@@ -60,12 +61,14 @@ async def _on_each(stage: Stage, subject: Subject, count: int) -> Figures:
     """Ask on every connection in turn while all of them are open."""
     tokens = stage.tokens(8)
     connections = await open_all(subject.port, count)
-    total = max(_LEAST, count)
+    idle, total = deque(connections), max(_LEAST, count)
 
     async def ask(n: int) -> None:
-        await connections[n % count].ask("/400", tokens[n % len(tokens)])
+        connection = idle.popleft()  # whose last answer is the longest ago
+        await connection.ask("/400", tokens[n % len(tokens)])
+        idle.append(connection)
 
-    at_once = min(32, count)
+    at_once = min(AT_ONCE, count)
     await each(ask, range(count), at_once)
     used = cpu_seconds(subject.pid)
     await each(ask, range(total), at_once)

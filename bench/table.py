@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from bench.record import Record
+
+UNITS: Final = (
+    "rate a second (of uploads and tunnels: MB), cpu us for one of them, latencies (p50 ...) us, "
+    "resident MiB"
+)
 
 
 def table(record: Record) -> str:
     """Return everything that was measured: a block for each part, medians of its rounds."""
-    lines = [", ".join(f"{name} {value}" for name, value in record.about.items())]
+    lines = [", ".join(f"{name} {value}" for name, value in record.about.items()), UNITS]
     for part in record.parts():
         lines += ["", part]
         for case in record.cases(part):

@@ -1,6 +1,7 @@
-"""What keeps an audit from starting, found without starting one: nothing is made and nothing sent.
+"""What keeps an audit or recordings from starting, found out with nothing made and nothing sent.
 
-``serve`` and ``check-config`` ask the same questions, so they refuse the same in the same words.
+``serve``, ``check-config`` and ``doctor`` ask the same questions, so they refuse the same in the
+same words.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def _log_problems(path: Path) -> list[str]:
     if str(path) == STDOUT:
         return []
     try:
+        if not path.parent.exists():
+            return [f"cannot be written to: there is no folder {str(path.parent)!a}; make it"]
         next(path.parent.iterdir(), None)  # rotated files are looked for
         refuse_pipe(path)
         try:
@@ -47,6 +50,25 @@ def _log_problems(path: Path) -> list[str]:
     return []
 
 
-AUDIT_CHECKS: Final = CheckAudit(_policy_problems, webhook_problems_of, _log_problems)
-# Where an init container runs, the folder of the log need not be.
-AUDIT_CHECKS_BEFOREHAND: Final = AUDIT_CHECKS._replace(log=CheckAudit().log)
+def _recordings_problems(directory: Path) -> list[str]:
+    """Return why the directory could not be made, where it is not there, and written to."""
+    try:
+        there = next(p for p in (directory, *directory.parents) if p.exists() or p.is_symlink())
+        with tempfile.TemporaryFile(dir=there):
+            return []
+    except OSError as error:
+        return [f"cannot be written to: {explain(error)}"]
+
+
+def policy_warnings(path: Path | None) -> list[str]:
+    """Return what ``serve`` would log of a policy that it can use."""
+    if path is None:
+        return []
+    return [f"--audit-policy-file {path}: {line}" for line in parse_policy(path.read_bytes())[1]]
+
+
+AUDIT_CHECKS: Final = CheckAudit(
+    _policy_problems, webhook_problems_of, _log_problems, _recordings_problems
+)
+# Where an init container runs, the folders of log and recordings need not be.
+AUDIT_CHECKS_BEFOREHAND: Final = CheckAudit(_policy_problems, webhook_problems_of)

@@ -19,7 +19,7 @@ from typing import Final, NoReturn
 
 from proxy.config import Config, ConfigError, load
 from proxy.config.files import CheckAudit
-from proxy.config.model import AUDIT, IDENTITY, TOKENS
+from proxy.config.model import AUDIT, IDENTITY, SESSIONS, TOKENS
 from proxy.config.usage import flags_help
 from proxy.version import installed_version
 
@@ -164,7 +164,7 @@ def _check_config(arguments: Sequence[str]) -> int:
 def _check_config_details() -> str:
     from proxy.tools.explain.command import CHECK_DETAILS
 
-    return f"{CHECK_DETAILS}\n{flags_help(TOKENS, IDENTITY, AUDIT)}"
+    return f"{CHECK_DETAILS}\n{flags_help(TOKENS, IDENTITY, AUDIT, SESSIONS)}"
 
 
 def _version(arguments: Sequence[str]) -> int:
@@ -239,7 +239,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "doctor": Command("Say why a login does not work.", _doctor, _doctor_details),
     "explain": Command("Say what is made of a token, and why.", _explain, _explain_details),
     "check-config": Command(
-        "Check the settings about tokens, identities and the audit.",
+        "Check the settings about tokens, identities, the audit and recordings.",
         _check_config,
         _check_config_details,
     ),

@@ -1,4 +1,4 @@
-"""What keeps an audit from starting: ``check-config`` and ``serve`` refuse it in the same words."""
+"""What keeps audit or recordings from starting: ``check-config`` and ``serve`` refuse it alike."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_everything_that_is_wrong_is_said_at_once(
         f"{flag}rules[1].level: Required value",
     ]
     assert said[2].startswith(f'--audit-webhook-config-file "{files.webhook}" (flag): ')
-    problem = "cannot be written to: there is no such file or directory"
+    problem = f"cannot be written to: there is no folder '{files.log.parent}'; make it"
     assert said[-1] == f'--audit-log-path "{files.log}" (flag): {problem}'
 
 
@@ -121,6 +121,51 @@ def test_the_log_may_be_a_device(files: Files) -> None:
     assert main(["check-config", *given]) == 0
 
 
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_recordings_need_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], below: str
+) -> None:
+    (tmp_path / "file").touch()
+    place = f"{tmp_path / 'file'}{below}"
+    assert refused(capsys, [f"--record-sessions={place}"]) == [
+        f'--record-sessions "{place}" (flag): cannot be written to: it is not a directory'
+    ]
+
+
+def test_the_folder_of_recordings_need_not_be_there(tmp_path: Path) -> None:
+    assert main(["check-config", *ISSUER, f"--record-sessions={tmp_path / 'a' / 'b'}"]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recordings_that_go_nowhere_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    (said,) = refused(capsys, ["--record-sessions-failure=closed"])
+    assert "records nothing without --record-sessions" in said
+
+
+@pytest.mark.parametrize("content", [None, "user: [a]"])
+def test_a_deny_file_that_cannot_be_used_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    path = tmp_path / "deny.yaml"
+    if content:
+        path.write_text(content)
+    (said,) = refused(capsys, [f"--deny-file={path}"])
+    assert said.startswith(f'--deny-file "{path}" (flag): ')
+
+
+def test_what_serve_would_only_warn_of_is_said_as_well(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = {"level": "None", "verb": ["get"], "\x1b[2J": 1}
+    files.policy.write_text(json.dumps({**POLICY, "rules": [rule]}))
+    assert main(["check-config", *ISSUER, *files.flags]) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith(f"warning: --audit-policy-file {files.policy}: ")
+    assert 'unknown field "rules[0].verb"' in said.err
+    assert "\x1b" not in said.err, "no name in it drives a terminal"
+    assert said.out.startswith("serve can use these settings")
+
+
 def test_a_policy_without_a_place_is_refused(
     files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,11 +173,16 @@ def test_a_policy_without_a_place_is_refused(
     assert "has no effect without a place for the events" in said
 
 
-def test_beforehand_the_folder_of_the_log_need_not_be_there(
+def test_beforehand_the_folders_of_log_and_recordings_need_not_be_there(
     files: Files, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     files.log.parent.rmdir()
-    folders = [f"--cert-dir={tmp_path / 'cert'}", f"--trust-dir={tmp_path / 'trust'}"]
+    (tmp_path / "file").touch()
+    folders = [
+        f"--cert-dir={tmp_path / 'cert'}",
+        f"--trust-dir={tmp_path / 'trust'}",
+        f"--record-sessions={tmp_path / 'file'}",
+    ]
     given = [flag for flag in SOUND if flag != "--plaintext"]
     for folder in ("cert", "trust"):
         (tmp_path / folder).mkdir()

@@ -33,6 +33,7 @@ PURE = {
     "proxy/rights.py",
     "proxy/speaker.py",
     "proxy/status.py",
+    "proxy/suggestion.py",
     "proxy/userinfo.py",
     "proxy/authn/cel/ast.py",
     "proxy/authn/cel/bounded.py",

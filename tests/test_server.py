@@ -305,12 +305,13 @@ def test_an_address_that_is_taken_is_named(
                   f"--cert-dir={tmp_path / 'certs'}"]  # fmt: skip
         run = _serve(*common, admin, f"--listen=127.0.0.1:{port}")
         assert (run.returncode, run.stdout) == (2, "")
-        assert f"--listen '127.0.0.1:{port}': cannot listen there" in run.stderr
+        words = "cannot listen there: it is in use; choose another port, or end what listens there"
+        assert f"--listen '127.0.0.1:{port}': {words}\n" in run.stderr
         run = _serve(
             *common, f"--admin-listen=127.0.0.1:{port}", f"--listen=127.0.0.1:{free_port()}"
         )
         assert run.returncode == 2
-        assert f"--admin-listen '127.0.0.1:{port}': cannot listen there" in run.stderr
+        assert f"--admin-listen '127.0.0.1:{port}': {words}\n" in run.stderr
 
 
 def test_a_broken_ca_directory_is_named_and_never_replaced(

@@ -23,7 +23,7 @@ from proxy.forwarded import Networks
 from proxy.http.exchange import Exchange
 from proxy.limits import Limit
 from proxy.observe.access_log import MAX_DETAIL
-from proxy.observe.requests import outcome_of
+from proxy.observe.requests import missing_of, outcome_of
 from proxy.rights import DOMAIN
 
 
@@ -143,10 +143,16 @@ def _annotations(exchange: Exchange, audited: Audited) -> str:
     """Return all annotations: what the token says, and what became of the request."""
     error, outcome = exchange.error, outcome_of(exchange)
     found = audited.annotations
-    if error is not None or outcome or exchange.annotations:
-        special = members(_special(exchange.annotations, error, outcome))
+    if error is not None or outcome or exchange.annotations or exchange.sniffed:
+        special = members(_special({**exchange.annotations, **_missing(exchange)}, error, outcome))
         found = f"{found},{special}" if found and special else found or special
     return f',"annotations":{{{found}}}' if found else ""
+
+
+def _missing(exchange: Exchange) -> dict[str, str]:
+    """Return the rule that RBAC lacked; behind ``proxy``, others could say so as well."""
+    missing = missing_of(exchange) if exchange.info.subresource != "proxy" else None
+    return {f"{DOMAIN}/missing-rule": str(missing)} if missing is not None else {}
 
 
 def _special(found: Mapping[str, str], error: ProxyError | None, outcome: str) -> dict[str, str]:

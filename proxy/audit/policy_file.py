@@ -1,7 +1,8 @@
 """The audit policy in a file: an unmodified ``audit.k8s.io/v1`` Policy of kube-apiserver's.
 
 It is decoded and validated as kube-apiserver does, in its words, but every problem is said at once.
-As there, an unknown field or one that is given twice is a warning. Sources:
+As there, an unknown field or one that is given twice is a warning, or goes with the problems, for
+it may be their cause. Sources:
 k8s.io/apiserver/pkg/audit/policy/reader.go, pkg/apis/audit/validation/validation.go.
 """
 
@@ -14,8 +15,9 @@ from typing import Final, cast
 
 from proxy.audit.policy import LEVELS, NO_STAGES, STAGES, GroupResources, Policy, Rule, Stage
 from proxy.authn.configuration import fields
-from proxy.authn.configuration.decoding import NotDecodable, decoded, document_of
+from proxy.authn.configuration.decoding import NotDecodable, decoded, document_of, field_names
 from proxy.authn.configuration.types import NAME
+from proxy.suggestion import did_you_mean
 
 KIND: Final = "Policy"
 VERSION: Final = "audit.k8s.io/v1"
@@ -27,6 +29,7 @@ _NO_SUBDOMAIN: Final = (  # k8s.io/apimachinery/pkg/util/validation, IsDNS1123Su
     f"for validation is '{_SUBDOMAIN.pattern}')"
 )
 _LONGEST_SUBDOMAIN: Final = 253
+_UNKNOWN: Final = re.compile(r'unknown field "(?:(.*?)(?:\[\d+\])?\.)?([^.]*)"')
 
 
 class InvalidPolicy(Exception):
@@ -76,15 +79,27 @@ def parse_policy(content: bytes) -> tuple[Policy, list[str]]:
         raise InvalidPolicy([f"failed decoding: {problem}" for problem in error.problems]) from None
     document.pop("metadata", None)
     policy: _Policy = decoded(_Policy, document, "", problems, strict)
+    strict = [f"strict decoding error: {problem}{_hint(problem)}" for problem in strict]
     if problems:
-        raise InvalidPolicy([f"failed decoding: {problem}" for problem in problems])
+        raise InvalidPolicy([*(f"failed decoding: {problem}" for problem in problems), *strict])
     problems = _problems(policy)
     if problems:
-        raise InvalidPolicy(problems)
-    return Policy([_rule(rule, policy.omit_stages) for rule in policy.rules]), [
-        *(f"strict decoding error: {problem}" for problem in strict),
-        *_above_metadata(policy),
-    ]
+        raise InvalidPolicy([*problems, *strict])
+    rules = [_rule(rule, policy.omit_stages) for rule in policy.rules]
+    return Policy(rules), [*strict, *_above_metadata(policy)]
+
+
+def _hint(problem: str) -> str:
+    """Say what comes of an unknown field, and what was probably meant."""
+    found = _UNKNOWN.fullmatch(problem)
+    if found is None:
+        return ""
+    path, name = found.groups()
+    if path is None:
+        return did_you_mean(name, field_names(_Policy))
+    kind = _Resources if path.endswith(".resources") else _Rule
+    ignored = "it is ignored, so the rule may match more than is meant"
+    return f"; {ignored}{did_you_mean(name, field_names(kind))}"
 
 
 def _above_metadata(policy: _Policy) -> list[str]:
@@ -124,7 +139,7 @@ def _problems(policy: _Policy) -> list[str]:
     for n, rule in enumerate(policy.rules):
         problems += _rule_problems(f"rules[{n}]", rule)
     if not policy.rules:
-        problems.append("loaded illegal policy with 0 rules")
+        problems.append("loaded illegal policy with 0 rules; it needs at least one under rules:")
     return problems
 
 

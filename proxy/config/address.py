@@ -77,8 +77,10 @@ def listen_address(text: str) -> Address:
     if text.startswith("unix:"):
         return _unix_address(text.removeprefix("unix:"))
     host, colon, port = text.rpartition(":")
-    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+    if not colon or not re.fullmatch(r"[0-9]+", port):
         raise ValueError("is not an address; write host:port, [ipv6]:port, :port or unix:/path")
+    if len(port) > 5 or int(port) > 65535:
+        raise ValueError("has a port that is too large; write one up to 65535")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         if ":" not in host:

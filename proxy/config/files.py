@@ -25,11 +25,12 @@ CheckAuthentication = Callable[[bytes, Config], list[str]]
 
 
 class CheckAudit(NamedTuple):
-    """How the files of an audit are looked at; each returns all that is wrong."""
+    """How the files of audit and recordings are looked at; each returns all that is wrong."""
 
     policy: Callable[[bytes], list[str]] = lambda _content: []
     webhook: Callable[[bytes, Path], list[str]] = lambda _content, _path: []
     log: Callable[[Path], list[str]] = lambda _path: []
+    recordings: Callable[[Path], list[str]] = lambda _directory: []
 
 
 def read_file(path: Path) -> bytes:
@@ -92,8 +93,6 @@ def check_files(
     """Report every other file that could not be used as it must be at the start."""
     _check_certificates("upstream_ca_file", config.upstream_ca_file, read_file, report)
     _check_certificates("tls_cert_file", config.tls_cert_file, read_file, report)
-    deny_file = _read("deny_file", config.deny_file, read_file, report)
-    _check_deny_file(deny_file, config.deny_file, report)
     kubeconfig = _read("kubeconfig", config.kubeconfig, read_file, report)
     if kubeconfig is not None and config.kubeconfig is not None:
         for problem in check_kubeconfig(kubeconfig, config.kubeconfig):
@@ -104,10 +103,19 @@ def check_files(
         _check_pair(certificate, key, load_pair, report)
 
 
+def check_deny_file(config: Config, read_file: ReadFile, report: Report) -> None:
+    """Report a deny file that could not be used as it must be at the start."""
+    content = _read("deny_file", config.deny_file, read_file, report)
+    try:
+        parse_deny_list(content or b"")
+    except InvalidDenyList as error:
+        report.value("deny_file", str(config.deny_file), str(error))
+
+
 def check_audit_files(
     config: Config, read_file: ReadFile, check: CheckAudit, report: Report
 ) -> None:
-    """Report every file of the audit that could not be used as it must be at the start."""
+    """Report every file of audit and recordings that could not be used at the start."""
     policy, webhook = config.audit_policy_file, config.audit_webhook_config_file
     log = config.audit_log_path
     problems: dict[str, list[str]] = {}
@@ -118,6 +126,8 @@ def check_audit_files(
         problems["audit_webhook_config_file"] = check.webhook(content, webhook)
     if log is not None:
         problems["audit_log_path"] = check.log(log)
+    if config.record_sessions is not None:
+        problems["record_sessions"] = check.recordings(config.record_sessions)
     for name, found in problems.items():
         for problem in found:
             report.value(name, str(getattr(config, name)), problem)
@@ -148,13 +158,6 @@ def _has_certificate(content: bytes) -> bool:
     except (ssl.SSLError, ValueError):
         return False
     return True
-
-
-def _check_deny_file(content: bytes | None, path: Path | None, report: Report) -> None:
-    try:
-        parse_deny_list(content or b"")
-    except InvalidDenyList as error:
-        report.value("deny_file", str(path), str(error))
 
 
 def _is_mapping(content: bytes) -> bool:

@@ -38,7 +38,7 @@ def load(
     ``check_kubeconfig`` takes a kubeconfig's content and path, and returns all that is wrong;
     ``check_authentication`` takes an AuthenticationConfiguration's content and the configuration.
     With ``authentication_only``, what concerns neither tokens nor identities is not looked at, and
-    what concerns the audit only where ``check_audit`` is given.
+    what concerns the deny file, the audit and recordings only where ``check_audit`` is given.
     ``elsewhere`` is for settings of a proxy on another machine, whose files cannot be looked at.
     """
     report = Report(SETTINGS)
@@ -55,6 +55,7 @@ def load(
     if not authentication_only and not elsewhere:
         files.check_files(config, read_file, load_pair, check_kubeconfig, report)
     if audit and not elsewhere:
+        files.check_deny_file(config, read_file, report)
         files.check_audit_files(config, read_file, check_audit or files.CheckAudit(), report)
     if report.lines:
         raise ConfigError([one_line(line) for line in report.lines])

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final
 
 from proxy.config.declaration import Setting
@@ -69,9 +68,3 @@ def shown(text: str) -> str:
 def one_line(problem: str) -> str:
     """Return ``problem`` with all that would not show, or would move a cursor, escaped."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in problem)
-
-
-def did_you_mean(name: str, known: list[str]) -> str:
-    """Return a hint at the name that was probably meant, or nothing."""
-    close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -24,6 +24,7 @@ def check_rules(config: Config, report: Report, *, authentication_only: bool, au
         rule(config, report)
     if audit:
         _audit_has_a_policy_and_a_place(config, report)
+        _recordings(config, report)
 
 
 def _issuer_and_client(config: Config, report: Report) -> None:
@@ -269,5 +270,4 @@ _RULES: Final[_Rules] = (
     _plaintext_stays_local,
     _a_token_fits_in_a_head,
     _listeners_differ,
-    _recordings,
 )

@@ -18,7 +18,8 @@ import yaml
 from proxy.config.declaration import ENVIRONMENT_PREFIX
 from proxy.config.files import ReadFile
 from proxy.config.model import SETTINGS
-from proxy.config.report import Given, Report, did_you_mean, shown
+from proxy.config.report import Given, Report, shown
+from proxy.suggestion import did_you_mean
 
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables, for our
 # own Service and for any whose name continues ours (headlamp-auth-proxy-metrics).

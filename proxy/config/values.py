@@ -35,6 +35,8 @@ _LONGEST: Final = (2**63 - 1) / 1e9  # seconds; what a time.Duration holds
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DNS_NAME: Final = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE | re.ASCII)
 
+_DIGITS: Final = 18  # of a number; more are more than any bound, and reading them takes time
+
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 
 
@@ -118,11 +120,12 @@ def number(lowest: int, highest: int, *, or_none: bool = False) -> Callable[[str
     none = ", or 0 for no limit" if or_none else ""
 
     def parse(value: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
+        if not re.fullmatch(r"-?[0-9]+", value):
             raise ValueError(f"is not a whole number; write from {lowest} to {highest}{none}")
-        if not lowest <= int(value) <= highest and not (or_none and int(value) == 0):
+        count = int(value) if len(value) <= _DIGITS and value[0] != "-" else -1
+        if not lowest <= count <= highest and not (or_none and count == 0):
             raise ValueError(f"is out of range; write from {lowest} to {highest}{none}")
-        return int(value)
+        return count
 
     return parse
 

@@ -31,6 +31,8 @@ _NAMES: Final = frozenset(
         b"content-encoding",
         b"content-type",
         b"date",
+        b"etag",
+        b"last-modified",
         b"server",
         b"strict-transport-security",
         b"vary",

@@ -61,11 +61,9 @@ class RequestObserver:
             metrics.refused(exchange.error)
         if exchange.impersonation_forbidden:
             metrics.impersonation_forbidden.inc()
-        missing = None
-        if exchange.sniffed and not exchange.impersonation_forbidden:
-            missing = missing_rule(exchange.info, exchange.sniffed)
-            if missing is not None:
-                self._remember(exchange, missing)
+        missing = missing_of(exchange)
+        if missing is not None:
+            self._remember(exchange, missing)
         self._access_log.write(_entry(exchange, missing))
 
     def _remember(self, exchange: Exchange, missing: MissingRule) -> None:
@@ -114,6 +112,13 @@ def outcome_of(exchange: Exchange) -> str:
     if exchange.client_left:
         return "client_left"
     return "upstream_ended" if exchange.status == _SWITCHING_PROTOCOLS else ""
+
+
+def missing_of(exchange: Exchange) -> MissingRule | None:
+    """Return the rule for want of which the API server refused whoever asked, if it did."""
+    if not exchange.sniffed or exchange.impersonation_forbidden:
+        return None
+    return missing_rule(exchange.info, exchange.sniffed)
 
 
 def _entry(exchange: Exchange, missing: MissingRule | None) -> Entry:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from pathlib import Path
@@ -121,4 +124,14 @@ def log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 
 
 def _cannot_listen(flag: str, address: Address, error: OSError) -> str:
-    return f"{flag} {str(address)!r}: cannot listen there: {error.strerror or error}"
+    return f"{flag} {str(address)!r}: cannot listen there: {_why(address, error)}"
+
+
+def _why(address: Address, error: OSError) -> str:
+    """Say it in the system's words, and not in asyncio's; of a name, the resolver has its own."""
+    if error.errno == errno.EADDRINUSE:
+        what = "path" if address.unix is not None else "port"
+        return f"it is in use; choose another {what}, or end what listens there"
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    return os.strerror(error.errno)

@@ -112,6 +112,32 @@ async def test_a_session_is_a_101_and_says_how_it_ended(audited: Audited) -> Non
     assert events[2]["annotations"] == {"headlamp-auth-proxy.dev/outcome": "client_left"}
 
 
+@pytest.mark.parametrize(
+    ("target", "words", "annotations"),
+    [
+        (
+            b"/api/v1/namespaces/default/pods",
+            b'pods is forbidden: User "alice" cannot list resource "pods" in API group ""',
+            {"headlamp-auth-proxy.dev/missing-rule": "list pods in namespace default"},
+        ),
+        (b"/api/v1/namespaces/default/pods", b"pods is forbidden: exceeded quota", None),
+        (  # where whoever listens there can say so
+            b"/api/v1/namespaces/default/services/web/proxy/",
+            b'pods is forbidden: User "alice" cannot list resource "pods" in API group ""',
+            None,
+        ),
+    ],
+)
+async def test_what_rbac_has_refused_says_which_rule_is_missing(
+    audited: Audited, target: bytes, words: bytes, annotations: dict[str, str] | None
+) -> None:
+    client, api = await audited.proxy.asked(GET.replace(b"/api/v1/pods", target))
+    head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n" % len(words)
+    api.send(head + words)
+    await client.answer()
+    assert (await audited.events())[-1].get("annotations") == annotations
+
+
 async def test_whoever_could_not_be_authenticated_has_one_event_with_the_reason(
     audited: Audited,
 ) -> None:

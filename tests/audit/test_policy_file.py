@@ -54,8 +54,35 @@ def test_what_kube_apiserver_only_warns_of_is_a_warning() -> None:
     _, warnings = parse_policy(document.encode())
     assert warnings == [
         'strict decoding error: yaml: line 4: key "kind" already set in map',
-        'strict decoding error: unknown field "rules[0].nameSpaces"',
+        (
+            'strict decoding error: unknown field "rules[0].nameSpaces"; it is ignored, so the '
+            "rule may match more than is meant; did you mean namespaces?"
+        ),
     ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("verb: [get]", '"rules[0].verb"; MORE; did you mean verbs?'),
+        ("resources: [{groups: a}]", '"rules[0].resources[0].groups"; MORE; did you mean group?'),
+        ("x: [get]", '"rules[0].x"; MORE'),
+    ],
+)
+def test_an_unknown_field_is_said_with_what_comes_of_it(rule: str, said: str) -> None:
+    _, (warning,) = parse_policy((HEAD + "rules: [{level: Metadata, " + rule + "}]").encode())
+    more = "it is ignored, so the rule may match more than is meant"
+    assert warning == f"strict decoding error: unknown field {said.replace('MORE', more)}"
+
+
+def test_an_unknown_field_is_said_with_what_it_has_caused() -> None:
+    assert problems_of(HEAD + "rule: [{level: Metadata}]") == [
+        "loaded illegal policy with 0 rules; it needs at least one under rules:",
+        'strict decoding error: unknown field "rule"; did you mean rules?',
+    ]
+    assert problems_of(HEAD + "omitStage: [a]\nrules: {}")[1] == (
+        'strict decoding error: unknown field "omitStage"; did you mean omitStages?'
+    )
 
 
 def test_every_problem_is_said_at_once_in_the_usual_words() -> None:

@@ -83,7 +83,7 @@ KUBECONFIG = {"/kc": "{}", "/ca": "", "/jwks": "{}"}
         ),
         (
             ("--max-streams-per-user=-1",),
-            '--max-streams-per-user "-1" (flag): is not a whole number; write from 1 to',
+            '--max-streams-per-user "-1" (flag): is out of range; write from 1 to',
         ),
         # Identities.
         (

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from proxy.rights import ALLOW_IMPERSONATION, Rule
+from proxy.tools.audit.events import parse
 from tests.real.cluster import Cluster
 from tests.real.granting import proxy_with, role, user, user_token
 from tests.serving import Serve
@@ -210,6 +211,18 @@ def test_both_logs_say_the_same_of_a_request(logs: Logs, name: str) -> None:
     for log in ours, theirs:  # it was received when it came, though it is told later
         if (event := log.get("RequestReceived")) is not None:
             assert event["stageTimestamp"] == event["requestReceivedTimestamp"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_rbac_refuses_is_said_to_be_of_rbac_in_both_logs(logs: Logs, name: str) -> None:
+    ours, theirs = (parse(line_of(log[logs.ids[name]])) for log in (logs.ours, logs.theirs))
+    assert ours.denied_by == theirs.denied_by
+    refused = "refused by RBAC" in name or name == "nothing there"  # alice may ask for no such path
+    assert (theirs.denied_by == "RBAC") == refused
+
+
+def line_of(stages: Mapping[str, Any]) -> bytes:
+    return json.dumps(stages["ResponseComplete"]).encode()
 
 
 def comparable(event: dict[str, Any]) -> dict[str, Any]:

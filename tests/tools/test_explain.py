@@ -308,13 +308,15 @@ def check(*flags: str) -> int:
     return main(["check-config", *flags])
 
 
-def test_a_good_configuration_passes_without_a_word(
+def test_a_good_configuration_passes_with_what_was_not_looked_at(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(file_of(tmp_path)) == 0
+    out, err = capsys.readouterr()
+    assert (out.count("\n"), err) == (1, "")
+    assert "not looked at: how it is served" in out
     assert check(file_of(tmp_path), "--oidc-clock-skew=0s", "--oidc-http-proxy=http://p:1") == 0
     assert check("--oidc-issuer-url=https://a", "--oidc-client-id=x") == 0
-    assert capsys.readouterr() == ("", "")
 
 
 def test_every_problem_of_a_file_is_told_at_once(

@@ -184,7 +184,7 @@ def _object(
     kind: Any, value: dict[str, Any], path: str, problems: list[str], strict: list[str]
 ) -> Any:
     hints = get_type_hints(kind)
-    known = {f.metadata.get(NAME) or _camel(f.name): f.name for f in fields(kind)}
+    known = field_names(kind)
     prefix = f"{path}." if path else ""
     strict.extend(f'unknown field "{prefix}{name}"' for name in value if name not in known)
     return kind(
@@ -194,6 +194,11 @@ def _object(
             if name in value
         }
     )
+
+
+def field_names(kind: Any) -> dict[str, str]:
+    """Return the attributes of ``kind`` by the names that a file has for them."""
+    return {f.metadata.get(NAME) or _camel(f.name): f.name for f in fields(kind)}
 
 
 def _zero(kind: Any) -> Any:

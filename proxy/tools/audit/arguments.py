@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from proxy.config.report import did_you_mean
 from proxy.config.values import duration
+from proxy.suggestion import did_you_mean
 
 _MOMENT: Final = "2026-01-31 or 2026-01-31T09:00:00Z"
 _SPEEDS: Final = (0.01, 1000.0)

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 DOMAIN: Final = "headlamp-auth-proxy.dev/"
 _UNAUTHENTICATED: Final = 401
-_DENIALS: Final = frozenset({401, 403})
+_FORBIDDEN: Final = 403
+_DENIALS: Final = frozenset({_UNAUTHENTICATED, _FORBIDDEN})
 _LAST: Final = frozenset({"ResponseComplete", "Panic"})
 
 
@@ -105,7 +106,8 @@ def parse(line: bytes | None) -> Event:
 def _denied_by(code: int, annotations: Mapping[str, str]) -> str:
     if reason := annotations.get(f"{DOMAIN}reason", ""):
         return f"proxy ({reason})" if code in _DENIALS else ""
-    if annotations.get("authorization.k8s.io/decision") == "forbid":
+    missing = code == _FORBIDDEN and f"{DOMAIN}missing-rule" in annotations
+    if missing or annotations.get("authorization.k8s.io/decision") == "forbid":
         return "RBAC"
     if annotations.get(f"{DOMAIN}outcome") == "impersonation_forbidden":
         return "RBAC (of the proxy's own account)"

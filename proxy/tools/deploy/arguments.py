@@ -6,6 +6,7 @@ itself would check them, but for the files, which are on another machine.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,15 @@ from typing import Final
 
 from proxy.config import Config, ConfigError, load
 from proxy.config.model import SETTINGS
-from proxy.config.report import did_you_mean
+from proxy.suggestion import did_you_mean
 
 # What a pod has that is not here: an address of the API server.
 _POD: Final = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+
+# Names in Kubernetes: of a namespace (RFC 1123 label), of a service account (RFC 1123 subdomain).
+_LABEL: Final = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_NAMESPACE: Final = re.compile(_LABEL)
+_ACCOUNT: Final = re.compile(rf"({_LABEL})/({_LABEL}(?:\.{_LABEL})*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,17 @@ def check_serve(arguments: Arguments, stand_in: Mapping[str, str]) -> Config:
     except ConfigError as error:
         arguments.problems += error.problems
         return Config()
+
+
+def is_namespace(name: str) -> bool:
+    """Say whether a namespace can have this name."""
+    return bool(_NAMESPACE.fullmatch(name))
+
+
+def account_of(text: str) -> tuple[str, str] | None:
+    """Return namespace and name of a service account as NAMESPACE/NAME, None if it is not one."""
+    found = _ACCOUNT.fullmatch(text)
+    return (found[1], found[2]) if found else None
 
 
 def usage(own: Sequence[Own]) -> str:

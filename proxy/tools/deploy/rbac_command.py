@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -13,7 +12,7 @@ from proxy.config import Config
 from proxy.errors import IdentityError
 from proxy.impersonation import Policy, impersonate
 from proxy.rights import SETTINGS, Rule
-from proxy.tools.deploy.arguments import Own, check_serve, take_apart, usage
+from proxy.tools.deploy.arguments import Own, account_of, check_serve, take_apart, usage
 from proxy.tools.deploy.rbac import Mode, Rights, account_manifests, people_manifests, warnings
 from proxy.userinfo import UserInfo
 
@@ -40,7 +39,6 @@ The flags of serve are taken as well; those that change what is impersonated, or
 their own (--token-passthrough, --allow-impersonation, --send-credential-id, --send-token-facts),
 change the outcome.
 """
-_OBJECT_NAME: Final = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 _STAND_IN: Final = {
     "--oidc-issuer-url": "https://issuer.invalid",
     "--oidc-client-id": "client",
@@ -56,18 +54,17 @@ def main(argv: Sequence[str]) -> int:
     config = check_serve(arguments, _STAND_IN)
     mode = arguments.one("--mode", "")
     users, groups = (tuple(arguments.own.get(flag, ())) for flag in ("--user", "--group"))
-    where = arguments.one("--service-account", "headlamp/headlamp")
-    namespace, _, account = where.partition("/")
+    where = account_of(arguments.one("--service-account", "headlamp/headlamp"))
     if mode not in set(Mode):
         arguments.problems.append(f"--mode {mode!a}: choose one of {', '.join(Mode)}")
     if mode == Mode.NAMED and not users:
         arguments.problems.append("--user: name at least one; in this mode nobody else gets in")
-    if not re.fullmatch(_OBJECT_NAME, namespace) or not re.fullmatch(_OBJECT_NAME, account):
+    if where is None:
         arguments.problems.append("--service-account: write NAMESPACE/NAME")
     if "--read-only" in arguments.own and mode != Mode.CONSTRAINED:
         arguments.problems.append("--read-only: only the constrained mode has a cap; remove it")
     arguments.problems += _never_asserted(config, users, groups)
-    if arguments.problems:
+    if arguments.problems or where is None:
         sys.stderr.write("".join(f"{line}\n" for line in arguments.problems))
         return 2
     rights = Rights(
@@ -75,8 +72,8 @@ def main(argv: Sequence[str]) -> int:
         users=users,
         groups=groups,
         own_group=config.authenticated_group,
-        namespace=namespace,
-        account=account,
+        namespace=where[0],
+        account=where[1],
         role=arguments.one("--role", "view"),
         read_only="--read-only" in arguments.own,
         settings=needed_by(config),

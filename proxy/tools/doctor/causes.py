@@ -363,7 +363,7 @@ RIGHTS_UNKNOWN = _cause(
     4, "rights_unknown", "The API server does not say what the proxy's own account may do."
 )
 ADMIN_KUBECONFIG = _cause(
-    0, "admin_kubeconfig", "`--admin-kubeconfig` is not there, or may not read what is needed."
+    0, "admin_kubeconfig", "`--admin-kubeconfig` cannot be used, or may not read what is needed."
 )
 TRUST_DIR_UNUSABLE = _cause(
     4, "trust_dir_unusable", "What Headlamp mounts to trust this proxy by is not as it must be."

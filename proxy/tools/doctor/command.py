@@ -61,7 +61,8 @@ def main(arguments: Sequence[str]) -> int:
     logging.getLogger("proxy").addHandler(logging.NullHandler())
     display = Display(sys.stdout if request.output == "text" else None, sys.stderr)
     refused = request.settings.refused
-    sys.stderr.write("".join(f"{problem}\n" for problem in refused))
+    if request.output == "json":  # the text has each with its trust
+        sys.stderr.write("".join(f"{problem}\n" for problem in refused))
     if refused and not request.settings.usable:
         findings = asyncio.run(_nothing_examined(refused, display))
     else:
@@ -118,7 +119,7 @@ def _as_refused(trust: Trust, refused: Sequence[str], *, usable: bool = False) -
 
     async def refusing(_: Examination) -> AsyncIterator[Verdict]:
         for problem in mine:
-            yield failed(SETTINGS_REFUSED, problem, f"correct {problem}")
+            yield failed(SETTINGS_REFUSED, problem, f"correct {_subject_of(problem)}")
 
     return Trust(trust.id, (refusing,)) if mine else None
 
@@ -140,6 +141,12 @@ def _trust_of(problem: str) -> int:
     if problem.startswith(_TOKENS):
         return 2
     return 5 if problem.startswith((*_IDENTITY, "--deny-file")) else 4
+
+
+def _subject_of(problem: str) -> str:
+    """Return the flag of a problem, with the value that it has there and whence it comes."""
+    subject, given, _ = problem.partition("): ")
+    return f"{subject})" if given else problem.partition(":")[0]
 
 
 def _print_json(findings: Sequence[Finding], problems: Sequence[str], *, ok: bool) -> None:

@@ -20,7 +20,14 @@ from proxy.config import Config, ConfigError, load
 from proxy.config.values import duration_between
 from proxy.errors import TokenMalformed
 from proxy.files import explain
-from proxy.tools.deploy.arguments import Arguments, Own, take_apart, with_long_output
+from proxy.tools.deploy.arguments import (
+    Arguments,
+    Own,
+    account_of,
+    is_namespace,
+    take_apart,
+    with_long_output,
+)
 from proxy.tools.doctor.examination import Asked
 from proxy.tools.doctor.running import arguments_of_running
 from proxy.tools.token_file import token_in
@@ -134,6 +141,7 @@ def _load(
     authentication_only: bool = False,
     elsewhere: bool = False,
 ) -> _Settings:
+    from proxy.checked_audit import AUDIT_CHECKS
     from proxy.credentials.kubeconfig import problems_of
     from proxy.plans import problems_of_file
 
@@ -143,6 +151,7 @@ def _load(
             environ,
             check_kubeconfig=problems_of,
             check_authentication=problems_of_file,
+            check_audit=AUDIT_CHECKS,
             authentication_only=authentication_only,
             elsewhere=elsewhere,
         )
@@ -162,6 +171,14 @@ def _asked(arguments: Arguments, problems: list[str]) -> Asked:
     token = _token(arguments, problems)
     ca, admin = (arguments.one(f, "") for f in ("--headlamp-ca-file", "--admin-kubeconfig"))
     _check_ca(ca, problems)
+    _check_readable("--admin-kubeconfig", admin, problems)
+    account, namespace = (arguments.one(f, "") for f in ("--service-account", "--namespace"))
+    if account and account_of(account) is None:
+        problems.append(f"--service-account {account!a}: write NAMESPACE/NAME")
+    if namespace and not is_namespace(namespace):
+        problems.append(
+            f"--namespace {namespace!a}: is no namespace's name; write up to 63 of a-z, 0-9 and -"
+        )
     callback = arguments.one("--login-callback", "")
     if callback and (urlsplit(callback).scheme, urlsplit(callback).hostname in _LOOPBACK) != (
         "http",
@@ -181,12 +198,21 @@ def _asked(arguments: Arguments, problems: list[str]) -> Asked:
         user=user,
         groups=groups,
         admin_kubeconfig=Path(admin) if admin else None,
-        service_account=arguments.one("--service-account", ""),
-        namespace=arguments.one("--namespace", ""),
+        service_account=account,
+        namespace=namespace,
         login="--login" in arguments.own,
         login_callback=callback,
         client_secret=(secret or b"").decode("utf-8", "replace").strip(),
     )
+
+
+def _check_readable(flag: str, name: str, problems: list[str]) -> None:
+    if not name:
+        return
+    try:
+        Path(name).open("rb").close()
+    except OSError as error:
+        problems.append(f"{flag} {name!a}: cannot be read: {explain(error)}")
 
 
 def _check_ca(name: str, problems: list[str]) -> None:

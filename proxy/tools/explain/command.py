@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from proxy.config import Config, ConfigError, load
+from proxy.config.report import one_line
 from proxy.files import explain
 from proxy.tools.deploy.arguments import Arguments, Own, take_apart, usage, with_long_output
 
@@ -40,12 +41,18 @@ Exit status: 0 authenticated, 1 not authenticated, 2 the configuration is refuse
 keys are fetched unless --oidc-jwks-file has them; the network is given up after 10 s.
 """
 CHECK_DETAILS: Final = """\
-Says whether serve could use the settings that are about tokens, identities and the audit, with
-the files that they name: an AuthenticationConfiguration and its expressions, an audit policy, a
-webhook's kubeconfig, a place for the audit log. Nothing is fetched, and nothing is made.
+Says whether serve could use the settings that are about tokens, identities, the audit and
+recordings, with the files that they name: an AuthenticationConfiguration and its expressions, a
+deny file, an audit policy, a webhook's kubeconfig, places for the audit log and for recordings.
+Nothing is fetched, and nothing is made.
 
-Exit status: 0 they can be used, 2 they cannot; standard error then has every reason.
+Exit status: 0 they can be used, 2 they cannot; standard error then has every reason. It also has
+what serve would warn of in an audit policy.
 """
+CAN_BE_USED: Final = (
+    "serve can use these settings; not looked at: how it is served, how the API server is reached, "
+    "and whatever answers in the network\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +96,16 @@ def main(arguments: Sequence[str]) -> int:
 def check(arguments: Sequence[str]) -> int:
     """Run ``check-config``; return the exit status."""
     problems: list[str] = []
-    _config(arguments, problems, audit=True)
-    sys.stderr.write("".join(f"{problem}\n" for problem in problems))
-    return REFUSED if problems else 0
+    config = _config(arguments, problems, audit=True)
+    if problems:
+        sys.stderr.write("".join(f"{problem}\n" for problem in problems))
+        return REFUSED
+    from proxy.checked_audit import policy_warnings
+
+    warnings = policy_warnings(config.audit_policy_file)
+    sys.stderr.write("".join(f"warning: {one_line(line)}\n" for line in warnings))
+    sys.stdout.write(CAN_BE_USED)
+    return 0
 
 
 def _config(settings: Sequence[str], problems: list[str], *, audit: bool = False) -> Config:

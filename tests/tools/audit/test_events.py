@@ -47,6 +47,8 @@ def test_in_the_api_servers_own_log_it_is_whom_we_impersonate() -> None:
         (401, {f"{DOMAIN}/reason": "token_expired"}, "proxy (token_expired)"),
         (503, {f"{DOMAIN}/reason": "keys_unavailable"}, ""),
         (403, {"authorization.k8s.io/decision": "forbid"}, "RBAC"),
+        (403, {f"{DOMAIN}/missing-rule": "list pods in namespace default"}, "RBAC"),
+        (200, {f"{DOMAIN}/missing-rule": "list pods in namespace default"}, ""),
         (200, {"authorization.k8s.io/decision": "allow"}, ""),
         (403, {}, "API server"),
         (401, {}, "nobody known"),

@@ -37,6 +37,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
         ([f"--token-file={__file__}"], "holds no token"),
         (["--headlamp-ca-file=/nonexistent", "--headlamp-url=https://x"], "--headlamp-ca-file"),
         (["--login", "--login-callback=https://x"], "--login-callback"),
+        (["--admin-kubeconfig=/nonexistent"], "--admin-kubeconfig '/nonexistent': cannot be read"),
+        (["--service-account=foo"], "--service-account 'foo': write NAMESPACE/NAME"),
+        (["--user=a", "--namespace=Nope!"], "--namespace 'Nope!': is no namespace's name"),
     ],
 )
 def test_a_wrong_use_is_told_and_ends_with_2(
@@ -63,6 +66,8 @@ def test_a_wrong_use_is_json_where_json_is_asked(capsys: pytest.CaptureFixture[s
         ("--upstream=http://10.0.0.1", 4),
         ("--groups-allow=\n", 5),
         ("--deny-file=/nonexistent", 5),
+        ("--record-sessions=/dev/null", 4),
+        ("--audit-log-path=/nonexistent/log", 4),
         ("--config=/nonexistent", 4),
     ],
 )
@@ -76,6 +81,27 @@ def test_settings_that_no_serve_could_have_fail_their_trust(
     assert (status, failed, account["ok"]) == (1, [trust], False)
     assert flag.partition("=")[0] in account["error"]
     assert flag.partition("=")[0] in err
+
+
+def test_a_refusal_is_said_once_and_its_mend_names_the_flag(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    issuer = ["--oidc-issuer-url=https://idp.example.com", f"--oidc-client-id={CLIENT_ID}"]
+    status, out, err = run(capsys, *issuer, "--listen=foo")
+    assert status == 1
+    assert (out + err).count("is not an address") == 1
+    assert 'mend: correct --listen "foo" (flag)\n' in out
+
+
+def test_a_policy_that_serve_refuses_fails_its_trust(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cm.yaml"
+    path.write_text("apiVersion: v1\nkind: ConfigMap\n")
+    issuer = ["--oidc-issuer-url=https://idp.example.com", f"--oidc-client-id={CLIENT_ID}"]
+    status, out, _ = run(capsys, *issuer, f"--audit-policy-file={path}", "--audit-log-path=-")
+    assert status == 1
+    assert "expected Policy, got 'ConfigMap'" in out
 
 
 def test_a_file_that_cannot_be_used_fails_its_trust_and_no_other(

@@ -1,0 +1,12 @@
+"""What was probably meant by a name that is not known, to be put behind an error."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """Return a hint at the name that was probably meant, or nothing."""
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
