@@ -33,11 +33,15 @@ def publish(path: Path, content: str) -> None:
     path.with_suffix(".new").rename(path)
 
 
+def remove(path: Path) -> None:
+    path.unlink()
+
+
 def audits(policy: Policy) -> bool:
     return bool(policy.stages("alice", (), resolve(b"GET", b"/version")))
 
 
-def test_a_change_is_told_and_in_force(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_change_is_told_and_in_force(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     followed = FollowedPolicy(path)
     told: list[Policy] = []
     followed.on_change = told.append
@@ -51,7 +55,7 @@ def test_a_change_is_told_and_in_force(path: Path, caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.parametrize("wrong", ["{", policy("Some"), ""])
-def test_what_cannot_be_used_leaves_the_old_one_in_force(
+async def test_what_cannot_be_used_leaves_the_old_one_in_force(
     path: Path, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -71,15 +75,15 @@ def test_what_cannot_be_used_leaves_the_old_one_in_force(
     assert "can be used again" in caplog.text
 
 
-def test_a_file_that_vanishes_is_such_a_mistake(path: Path) -> None:
+async def test_a_file_that_vanishes_is_such_a_mistake(path: Path) -> None:
     followed = FollowedPolicy(path)
-    path.unlink()
+    remove(path)
     followed.look()
     assert audits(followed.policy)
     assert not followed.healthy
 
 
-def test_a_level_that_is_more_than_there_is_here_is_said_of_each_version(
+async def test_a_level_that_is_more_than_there_is_here_is_said_of_each_version(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     followed = FollowedPolicy(path)
@@ -88,10 +92,10 @@ def test_a_level_that_is_more_than_there_is_here_is_said_of_each_version(
     assert "the level is taken for Metadata" in caplog.text
 
 
-def test_without_a_usable_policy_there_is_no_beginning(path: Path) -> None:
-    path.write_text(policy("Some"))
+async def test_without_a_usable_policy_there_is_no_beginning(path: Path) -> None:
+    publish(path, policy("Some"))
     with pytest.raises(InvalidPolicy):
         FollowedPolicy(path)
-    path.unlink()
+    remove(path)
     with pytest.raises(SourceError):
         FollowedPolicy(path)
