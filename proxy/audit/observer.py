@@ -23,7 +23,7 @@ from proxy.forwarded import Networks
 from proxy.http.exchange import Exchange
 from proxy.limits import Limit
 from proxy.observe.access_log import MAX_DETAIL
-from proxy.observe.requests import missing_of, outcome_of
+from proxy.observe.requests import outcome_of
 from proxy.rights import DOMAIN
 
 
@@ -143,7 +143,7 @@ def _annotations(exchange: Exchange, audited: Audited) -> str:
     """Return all annotations: what the token says, and what became of the request."""
     error, outcome = exchange.error, outcome_of(exchange)
     found = audited.annotations
-    if error is not None or outcome or exchange.annotations or exchange.sniffed:
+    if error is not None or outcome or exchange.annotations or exchange.missing:
         special = members(_special({**exchange.annotations, **_missing(exchange)}, error, outcome))
         found = f"{found},{special}" if found and special else found or special
     return f',"annotations":{{{found}}}' if found else ""
@@ -151,8 +151,9 @@ def _annotations(exchange: Exchange, audited: Audited) -> str:
 
 def _missing(exchange: Exchange) -> dict[str, str]:
     """Return the rule that RBAC lacked; behind ``proxy``, others could say so as well."""
-    missing = missing_of(exchange) if exchange.info.subresource != "proxy" else None
-    return {f"{DOMAIN}/missing-rule": str(missing)} if missing is not None else {}
+    if exchange.missing is None or exchange.info.subresource == "proxy":
+        return {}
+    return {f"{DOMAIN}/missing-rule": str(exchange.missing)}
 
 
 def _special(found: Mapping[str, str], error: ProxyError | None, outcome: str) -> dict[str, str]:

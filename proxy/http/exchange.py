@@ -53,6 +53,7 @@ from proxy.http.service import Admission, Page, Service, Session
 from proxy.http.tunnel import Tunnel
 from proxy.impersonation import verify_lines
 from proxy.limits import Tally
+from proxy.missing_rule import MissingRule, missing_rule
 from proxy.speaker import OnBehalf, PassedThrough, Speaker
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Exchange:
     Times are those of ``time.perf_counter`` (uvloop's own clock counts whole milliseconds), 0 where
     that point was not reached. ``status`` is what the client was sent (0: nothing), ``error`` why,
     where the proxy itself is the reason, and ``truncated`` that the answer could not be finished.
+    ``missing`` is the rule for want of which the API server refused, once the answer has ended.
     ``received_at`` is in unix seconds. ``annotations`` take whatever is found out on the way that
     its audit event is to say (keys in the form ``domain/name``).
     """
@@ -89,6 +91,7 @@ class Exchange:
         "_retried",
         "_reuse",
         "_service",
+        "_sniffed",
         "_tally",
         "_task",
         "_until_close",
@@ -109,11 +112,11 @@ class Exchange:
         "impersonation_forbidden",
         "info",
         "kind",
+        "missing",
         "received_at",
         "request_done",
         "sent_at",
         "session",
-        "sniffed",
         "status",
         "truncated",
     )
@@ -132,7 +135,8 @@ class Exchange:
         self.status = 0
         self.error: ProxyError | None = None
         self.truncated = self.client_left = self.impersonation_forbidden = False
-        self.sniffed: bytes | None = None  # the beginning of a 403's body
+        self.missing: MissingRule | None = None
+        self._sniffed: bytes | None = None  # the beginning of a 403's body
         self.bytes_received = self.bytes_sent = 0
         self.began_at = time.perf_counter()
         self.sent_at = self.answered_at = self.ended_at = 0.0
@@ -403,7 +407,7 @@ class Exchange:
         self.status = head.status
         self.answered_at = time.perf_counter()
         if head.status == 403:
-            self.sniffed = b""
+            self._sniffed = b""
         self._service.observer.answered(self)
         self._answer(write_response(head, self._framing(head)), parts, done)
 
@@ -477,8 +481,8 @@ class Exchange:
         return lines + b"Connection: close\r\n" if self._close else lines
 
     def _answer(self, head: bytes, parts: list[bytes], done: bool) -> None:
-        if self.sniffed is not None and parts:
-            self.sniffed = (self.sniffed + b"".join(parts))[:_SNIFFED_BYTES]
+        if self._sniffed is not None and parts:
+            self._sniffed = (self._sniffed + b"".join(parts))[:_SNIFFED_BYTES]
         if self._chunking:
             self._send_client(head + encode_chunk(parts) + (LAST_CHUNK if done else b""))
         elif head or len(parts) > 1:
@@ -495,8 +499,8 @@ class Exchange:
                 self._pool.give_back(upstream)
             else:
                 upstream.abandon()
-        if self.sniffed is not None and self.info.subresource != "proxy":  # where others speak
-            self.impersonation_forbidden = bool(_CANNOT_IMPERSONATE.search(self.sniffed))
+        if self._sniffed is not None and self.info.subresource != "proxy":  # where others speak
+            self.impersonation_forbidden = bool(_CANNOT_IMPERSONATE.search(self._sniffed))
         self._end()
 
     # the end
@@ -547,6 +551,8 @@ class Exchange:
             self.client.loop.call_soon(self._task.cancel)
         if self.session is not None:
             self.annotations.update(self.session.ended())
+        if self._sniffed and not self.impersonation_forbidden:
+            self.missing = missing_rule(self.info, self._sniffed)
         self._service.observer.ended(self)
         self.client.exchange_ended(close=self._close, request_done=self.request_done)
 

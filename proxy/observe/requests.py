@@ -10,7 +10,7 @@ from typing import Final
 from proxy.errors import Denied, ProxyError, RecordingFailed
 from proxy.http.exchange import Exchange
 from proxy.limits import Limit
-from proxy.missing_rule import MissingRule, missing_rule
+from proxy.missing_rule import MissingRule
 from proxy.observe.access_log import AccessLog, Entry, Identity
 from proxy.observe.metrics import Metrics
 from proxy.refusals import Refusals
@@ -61,10 +61,9 @@ class RequestObserver:
             metrics.refused(exchange.error)
         if exchange.impersonation_forbidden:
             metrics.impersonation_forbidden.inc()
-        missing = missing_of(exchange)
-        if missing is not None:
-            self._remember(exchange, missing)
-        self._access_log.write(_entry(exchange, missing))
+        if exchange.missing is not None:
+            self._remember(exchange, exchange.missing)
+        self._access_log.write(_entry(exchange))
 
     def _remember(self, exchange: Exchange, missing: MissingRule) -> None:
         """Keep it for the one who asked; what was refused to another in their place is not."""
@@ -114,14 +113,7 @@ def outcome_of(exchange: Exchange) -> str:
     return "upstream_ended" if exchange.status == _SWITCHING_PROTOCOLS else ""
 
 
-def missing_of(exchange: Exchange) -> MissingRule | None:
-    """Return the rule for want of which the API server refused whoever asked, if it did."""
-    if not exchange.sniffed or exchange.impersonation_forbidden:
-        return None
-    return missing_rule(exchange.info, exchange.sniffed)
-
-
-def _entry(exchange: Exchange, missing: MissingRule | None) -> Entry:
+def _entry(exchange: Exchange) -> Entry:
     head = exchange.head
     identity = exchange.admission.identity if exchange.admission else None
     sent, answered = exchange.sent_at, exchange.answered_at
@@ -150,5 +142,5 @@ def _entry(exchange: Exchange, missing: MissingRule | None) -> Entry:
         error=exchange.error,
         forwarded_for=head.forwarded_for,
         session=exchange.session.fields() if exchange.session else {},
-        missing=missing,
+        missing=exchange.missing,
     )
