@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from proxy.errors import ProxyError, UpstreamMalformed
 from proxy.http.body import Body, response_body
-from proxy.http.head import END, MAX_RESPONSE_HEAD_BYTES, ResponseHead, parse_response
+from proxy.http.head import END, MAX_RESPONSE_HEAD_BYTES, ResponseHead
 
 GOODBYE: Final = 30.0  # seconds that the API server has to take the last that was written
 
@@ -58,7 +58,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     ``reused`` says that it has served an exchange before the present one; ``heard`` that a byte
     of the present answer has come; ``vanished`` that the connection was lost because nothing was
-    heard of the other machine any more. ``opened_at`` and ``idle_since`` are loop times in seconds.
+    heard of the other machine any more. ``read`` is ``parse_response``, or does what that does.
+    ``opened_at`` and ``idle_since`` are loop times in seconds.
     """
 
     __slots__ = (
@@ -88,7 +89,7 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(
         self,
         on_lost: Callable[[UpstreamConnection], None],
-        read: Callable[[bytes], ResponseHead] = parse_response,
+        read: Callable[[bytes], ResponseHead],
     ) -> None:
         self.owner: Owner | None = None
         self.opened_at = self.idle_since = 0.0

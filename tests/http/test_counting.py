@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from proxy.denial import Bearer
 from proxy.errors import KeyUnknown, TokenExpired, UpstreamUnreachable
 from proxy.headers import RequestHeaders
-from proxy.http.head import RequestHead
+from proxy.http.head import RequestHead, parse_response
 from proxy.http.listener import ClientConnection, Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Admission, Service
@@ -112,7 +112,7 @@ class FakePool:
         await asyncio.sleep(0)
         if self.broken:
             raise UpstreamUnreachable
-        connection = UpstreamConnection(self.made.remove)
+        connection = UpstreamConnection(self.made.remove, parse_response)
         Transport(connection)
         self.made.append(connection)
         return connection
