@@ -364,7 +364,7 @@ def known_head(reader: HeadReader, *fields: tuple[str, str]) -> RequestHead:
 
 
 def test_a_known_header_block_is_good_for_no_longer_than_its_token(setup: Setup) -> None:
-    reader = HeadReader(RequestHeaders())
+    reader = HeadReader(RequestHeaders(), b"api")
     for _ in range(3):
         admission = setup.gate.admit(known_head(reader, GOOD), NOW)
         assert isinstance(admission, Admission)
@@ -377,7 +377,7 @@ def test_a_known_header_block_is_good_for_no_longer_than_its_token(setup: Setup)
 async def test_a_known_header_block_is_judged_anew_once_the_token_is_forgotten(
     setup: Setup,
 ) -> None:
-    reader = HeadReader(RequestHeaders())
+    reader = HeadReader(RequestHeaders(), b"api")
     setup.gate.admit(known_head(reader, GOOD), NOW)
     setup.source.keys = key_set(rsa_key(1))
     setup.cache.keep_only(ISSUER, setup.source.keys)
@@ -388,7 +388,7 @@ async def test_a_known_header_block_is_judged_anew_once_the_token_is_forgotten(
 
 
 def test_what_connection_names_is_looked_at_for_a_known_header_block_too(setup: Setup) -> None:
-    reader = HeadReader(RequestHeaders())
+    reader = HeadReader(RequestHeaders(), b"api")
     for _ in range(2):
         with pytest.raises(errors.ConnectionNamesIdentity):
             setup.gate.admit(known_head(reader, GOOD, NAMING), NOW)

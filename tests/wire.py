@@ -27,7 +27,8 @@ def write_request(
     head: RequestHead, *, authority: bytes, credential: bytes, identity: bytes, audit_id: str
 ) -> bytes:
     """Return the whole head that an exchange sends upstream the first time."""
-    start = write_start(head, authority=authority, audit_id=audit_id)
+    name = b"Audit-Id: %s\r\n" % audit_id.encode()
+    start = write_start(head.method, head.target, authority) + name
     return start + write_fields(head, credential=credential, identity=identity)
 
 

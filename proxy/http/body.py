@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import Final, Protocol
 
-from proxy.errors import ProxyError, UpstreamMalformed
+from proxy.errors import MalformedRequest, ProxyError, UpstreamMalformed
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 # Nobody needs long size lines or many trailers; without a bound they are free work for us.
@@ -149,10 +149,20 @@ def answer_has_body(method: bytes, status: int) -> bool:
     return method != b"HEAD" and status not in {204, 304}
 
 
+_NONE: Final = LengthBody(0)  # one for all: nothing of it ever changes
+
+
+def request_body(length: int | None, *, chunked: bool) -> Body:
+    """Decide how a request's body is delimited (RFC 9112, section 6.3)."""
+    if chunked:
+        return ChunkedBody(MalformedRequest)
+    return LengthBody(length) if length else _NONE
+
+
 def response_body(*, method: bytes, status: int, length: int | None, chunked: bool) -> Body:
     """Decide how a response's body is delimited (RFC 9112, section 6.3), for a final status."""
     if not answer_has_body(method, status):
-        return LengthBody(0)
+        return _NONE
     if chunked:
         return ChunkedBody(UpstreamMalformed)
     return CloseBody() if length is None else LengthBody(length)

@@ -23,7 +23,6 @@ from proxy import requestinfo
 from proxy.errors import (
     CredentialRejected,
     Internal,
-    MalformedRequest,
     ProxyError,
     TooManyRequests,
     TooManyStreams,
@@ -36,13 +35,11 @@ from proxy.http.audit_id import new_audit_id
 from proxy.http.body import (
     LAST_CHUNK,
     Body,
-    ChunkedBody,
-    LengthBody,
     answer_has_body,
     encode_chunk,
+    request_body,
 )
 from proxy.http.head import (
-    START_LINES,
     RequestHead,
     ResponseHead,
     write_fields,
@@ -51,10 +48,10 @@ from proxy.http.head import (
 )
 from proxy.http.service import Admission, Page, Service, Session
 from proxy.http.tunnel import Tunnel
-from proxy.impersonation import verify_lines
+from proxy.impersonation import Impersonation
 from proxy.limits import Tally
 from proxy.missing_rule import MissingRule, missing_rule
-from proxy.speaker import OnBehalf, PassedThrough, Speaker
+from proxy.speaker import OnBehalf, PassedThrough
 
 if TYPE_CHECKING:
     from proxy.http.listener import ClientConnection
@@ -126,8 +123,11 @@ class Exchange:
         self.received_at = time.time()
         self.annotations: dict[str, str] = {}
         self.head = head
-        self.info = requestinfo.resolve(head.method, head.target)
-        self.kind = requestinfo.kind(self.info, upgrade=head.upgrade is not None)
+        if (line := head.line) is not None:
+            self.info, self.kind = line.info, line.kind
+        else:
+            self.info = requestinfo.resolve(head.method, head.target)
+            self.kind = requestinfo.kind(self.info, upgrade=head.upgrade is not None)
         self.client = client
         self.admission: Admission | None = None
         self.session: Session | None = None
@@ -145,9 +145,7 @@ class Exchange:
         self._pool = service.pool
         self._upstream: UpstreamConnection | None = None
         self._upstream_full = False
-        self._body: Body = (
-            ChunkedBody(MalformedRequest) if head.chunked else LengthBody(head.content_length or 0)
-        )
+        self._body: Body = request_body(head.content_length, chunked=head.chunked)
         self._held: list[bytes] = []  # body that came before there was anywhere to send it
         self._retried = False
         self._reuse = True  # a pooled connection will do
@@ -235,22 +233,20 @@ class Exchange:
             if (opening := self._open_session()) is not None:
                 return opening
         identity = self.admission.identity
-        speaker: Speaker
         if isinstance(identity, PassedThrough):
-            speaker = identity
+            credential = identity.credential
             self._pool = self._bare_pool()
+        elif (held := self._service.credential.header(now)) is not None:
+            credential = held
         else:
-            credential = self._service.credential.header(now)
-            if credential is None:
-                return self._service.credential.renew()
-            speaker = OnBehalf(credential, identity)
+            return self._service.credential.renew()
         upstream = self._upstream
         if upstream is None and self._reuse:
             upstream = self._pool.take()
         if upstream is None or upstream.lost:
             return self._connect()
         self._upstream = upstream
-        self._send(upstream, self.admission.websocket_protocols, speaker)
+        self._send(upstream, self.admission, credential)
         return None
 
     async def _admit(self, admission: Awaitable[Admission]) -> None:
@@ -283,36 +279,39 @@ class Exchange:
             raise Internal("[unexpected] there are no connections for what is passed through")
         return self._service.bare_pool
 
-    def _send(
-        self, upstream: UpstreamConnection, protocols: bytes | None, speaker: Speaker
-    ) -> None:
+    def _send(self, upstream: UpstreamConnection, admission: Admission, credential: bytes) -> None:
         head = self.head
-        if protocols is not None:
-            head.websocket_protocols = [protocols]
-        data = self._outgoing(speaker)
+        if admission.websocket_protocols is not None:
+            head.websocket_protocols = [admission.websocket_protocols]
+        data = self._outgoing(admission.identity, credential)
         self.sent_at = time.perf_counter()
         if head.has_body:
             upstream.give_up_after(0)
-        upstream.begin(self, data + self._framed(self._held))
-        self._held = []
+            data += self._framed(self._held)
+            self._held = []
+        upstream.begin(self, data)
         if not self.request_done:
             if head.expects_continue and not self.bytes_received:
                 self.client.send(answer.CONTINUE)
             self.client.update_reading()
         self._await_answer()
 
-    def _outgoing(self, speaker: Speaker) -> bytes:
+    def _outgoing(self, identity: Impersonation | PassedThrough, credential: bytes) -> bytes:
         """Write the head, and look at what is about to leave; at what has left before, once."""
-        head = self.head
-        start = write_start(head, authority=self._service.authority, audit_id=self.audit_id)
-        if head.known is not None and (fields := head.known.sent(speaker)):
-            verify_lines(start, START_LINES)
-            return start + fields
+        head, name = self.head, b"Audit-Id: %s\r\n" % self.audit_id.encode()
+        known, line = head.known, head.line
+        if known is not None and line is not None and (fields := known.sent(identity, credential)):
+            return b"".join((line.start, name, fields))
+        speaker = (
+            identity if isinstance(identity, PassedThrough) else OnBehalf(credential, identity)
+        )
         fields = write_fields(head, credential=speaker.credential, identity=speaker.header)
-        speaker.verify(start + fields)
-        if head.known is not None and isinstance(speaker, OnBehalf):
-            head.known.remember_sent(speaker, fields)
-        return start + fields
+        start = write_start(head.method, head.target, self._service.authority)
+        whole = b"".join((start, name, fields))
+        speaker.verify(whole)
+        if known is not None and isinstance(speaker, OnBehalf):
+            known.remember_sent(speaker, fields)
+        return whole
 
     @property
     def accepting(self) -> bool:

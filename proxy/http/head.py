@@ -38,12 +38,12 @@ from proxy.headers import (
 from proxy.limits import DEFAULTS
 
 if TYPE_CHECKING:
-    from proxy.http.known import Known
+    from proxy.http.known import Known, Line
 
 END: Final = b"\r\n\r\n"
 MAX_MEMBERS: Final = 100  # of Connection and Sec-WebSocket-Protocol, which are taken apart
 MAX_RESPONSE_HEAD_BYTES: Final = 256 * 1024
-START_LINES: Final = 3  # of an outgoing head: request line, Host, Audit-Id
+START_LINES: Final = 2  # of an outgoing head: request line, Host
 
 METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 # Methods that may be sent again when a reused connection turns out to be dead (RFC 9110, 9.2.2);
@@ -62,8 +62,9 @@ class RequestHead:
 
     ``passing`` are the headers that may go upstream, in order. ``content_length`` is None where
     there is none; a request has a body if it is positive or ``chunked`` is set. ``upgrade`` is
-    ``b"websocket"``, ``b"SPDY/3.1"`` or None. ``known`` is what was kept of the same header block
-    (``HeadReader``), so ``passing`` may be another head's too, and is not to be changed.
+    ``b"websocket"``, ``b"SPDY/3.1"`` or None. ``known`` is what was kept of the same header block,
+    and ``line`` of the same request line (``HeadReader``; both or neither), so ``passing`` may be
+    another head's too, and is not to be changed.
     """
 
     method: bytes
@@ -80,6 +81,7 @@ class RequestHead:
     impersonation: list[Field] = field(default_factory=list)
     forwarded_for: list[bytes] = field(default_factory=list)
     known: Known | None = field(default=None, repr=False, compare=False)
+    line: Line | None = field(default=None, repr=False, compare=False)
 
     @property
     def impersonates(self) -> bool:
@@ -111,7 +113,7 @@ class RequestHead:
         The head is then like no other that was read.
         """
         others = [field for field in self.passing if field[0].lower() != name]
-        self.passing, self.known = [*others, (name, value)], None
+        self.passing, self.known, self.line = [*others, (name, value)], None, None
 
 
 class _Fields:
@@ -250,14 +252,13 @@ def _upgrade(head: RequestHead, values: list[bytes]) -> bytes:
     return protocol
 
 
-def write_start(head: RequestHead, *, authority: bytes, audit_id: str) -> bytes:
-    """Write what is another's with each request: ``START_LINES`` lines."""
-    lines = b"%s %s HTTP/1.1\r\nHost: %s\r\nAudit-Id: %s\r\n"
-    return lines % (head.method, head.target, authority, audit_id.encode())
+def write_start(method: bytes, target: bytes, authority: bytes) -> bytes:
+    """Write the lines in front of the fields: ``START_LINES`` lines."""
+    return b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (method, target, authority)
 
 
 def write_fields(head: RequestHead, *, credential: bytes, identity: bytes) -> bytes:
-    """Write the other fields and the empty line.
+    """Write the fields, but for ``Audit-Id``, which is another's each time, and the empty line.
 
     ``credential`` and ``identity`` are whole header lines. The body's framing is the client's
     length or our own chunking; ``Connection`` is sent with an upgrade only.

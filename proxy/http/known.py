@@ -1,8 +1,9 @@
-"""Header blocks that were seen before: a client sends the same one with request after request.
+"""Heads that were seen before: a client sends the same header block with request after request.
 
 What such a block says is then found instead of read anew, and what goes upstream for it is written
-and looked at once. Nothing that depends on the time, or on what may change, is found here: whose
-token it is, whether it still holds, who is kept out and what limits say is asked for each request.
+and looked at once; so it is with request lines, which many clients send. Nothing that depends on
+the time, or on what may change, is found here: whose token it is, whether it still holds, who is
+kept out and what limits say is asked for each request.
 That makes 17 us of 93 (``python -m bench.path``). A block that is new costs up to 2.6 times what
 reading it does; those that are another's each time, with a ``traceparent``, are looked up in vain
 but not remembered.
@@ -13,10 +14,10 @@ What must stay true:
    and neither the token in it nor a dropped header (a cookie) is kept; as in ``authn.cache``.
 2. Only blocks are kept that say nothing but who asks and what passes: no body, no upgrade, no
    expectation, nothing that is refused. All else is read by llhttp, every time.
-3. The request line is never known. One that is anything but plain ASCII in origin-form goes to
-   llhttp with the whole head; a test holds the pattern against llhttp.
-4. What was looked at before it left is sent again as the very same bytes, and only for the same
-   identity and credential; what is new in front of it is looked at again.
+3. A request line that is anything but plain ASCII in origin-form goes to llhttp with the whole
+   head; a test holds the pattern against llhttp. A long one, which may hold a token, is not kept.
+4. What was looked at before it left is sent again as the very same bytes, fields only for the same
+   identity and credential.
 """
 
 from __future__ import annotations
@@ -24,19 +25,42 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
+from functools import lru_cache, partial
 from typing import Final
 
+from proxy import requestinfo
 from proxy.headers import Field, RequestHeaders
-from proxy.http.head import RequestHead, parse_request
-from proxy.impersonation import Impersonation
+from proxy.http.head import START_LINES, RequestHead, parse_request, write_start
+from proxy.impersonation import Impersonation, verify_lines
 from proxy.limits import DEFAULTS
-from proxy.speaker import OnBehalf, Speaker
+from proxy.speaker import OnBehalf, PassedThrough
 
+LINES: Final = 1024  # request lines
+LONGEST_LINE: Final = 256  # bytes of one; see requestinfo.resolve
 GENERATION: Final = 512  # blocks; there are at most two generations, of some 2 KiB a block
 LONGEST: Final = 4096  # bytes of a block, and of what is sent for it
 # A part of what llhttp takes for a request line, and RFC 9112 does.
 _LINE: Final = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!\"$-~]*) HTTP/1\.1\r\n")
 _TRACED: Final = b"raceparent"  # either spelling; any other is merely kept in vain
+
+
+class Line:
+    """What one request line says. ``start`` is what goes upstream for it, looked at already."""
+
+    __slots__ = ("info", "kind", "method", "start", "target")
+
+    def __init__(self, method: bytes, target: bytes, authority: bytes) -> None:
+        self.method, self.target = method, target
+        self.info = requestinfo.resolve(method, target)
+        self.kind = requestinfo.kind(self.info, upgrade=False)
+        self.start = write_start(method, target, authority)
+        verify_lines(self.start, START_LINES)
+
+
+def _read_line(line: bytes, *, authority: bytes) -> Line | None:
+    """Read a request line, line end included; None for one that llhttp must look at."""
+    match = _LINE.fullmatch(line)
+    return Line(match[1], match[2], authority) if match else None
 
 
 class Known:
@@ -63,11 +87,11 @@ class Known:
         self._identity: Impersonation | None = None
         self._credential = self._fields = b""
 
-    def head(self, method: bytes, target: bytes, block: bytes) -> RequestHead:
+    def head(self, line: Line, block: bytes) -> RequestHead:
         """Return what ``parse_request`` would for a request line and this block."""
         return RequestHead(
-            method,
-            target,
+            line.method,
+            line.target,
             True,
             self._passing,
             [block[self._authorization]],
@@ -75,15 +99,12 @@ class Known:
             self._options,
             forwarded_for=self._forwarded_for,
             known=self,
+            line=line,
         )
 
-    def sent(self, speaker: Speaker) -> bytes:
-        """Return the fields that were looked at and sent for the same speaker, if any were."""
-        same = (
-            isinstance(speaker, OnBehalf)
-            and self._identity is speaker.identity
-            and self._credential == speaker.credential
-        )
+    def sent(self, identity: Impersonation | PassedThrough, credential: bytes) -> bytes:
+        """Return the fields that were looked at and sent on behalf of the same, if any were."""
+        same = self._identity is identity and self._credential == credential
         return self._fields if same else b""
 
     def remember_sent(self, speaker: OnBehalf, fields: bytes) -> None:
@@ -96,32 +117,36 @@ class Known:
 class HeadReader:
     """Reads request heads; see ``parse_request`` for what comes of it."""
 
-    def __init__(self, headers: RequestHeaders, max_fields: int = DEFAULTS.head_fields) -> None:
+    def __init__(
+        self, headers: RequestHeaders, authority: bytes, max_fields: int = DEFAULTS.head_fields
+    ) -> None:
         self._headers, self._max_fields = headers, max_fields
+        self._new_line = partial(_read_line, authority=authority)
+        self._known_line = lru_cache(LINES)(self._new_line)
         self._secret = secrets.token_bytes(32)
         self._young: dict[bytes, Known] = {}
         self._old: dict[bytes, Known] = {}  # goes when the young have become as many
 
     def read(self, head: bytes) -> RequestHead:
         """Read a whole request head, empty line included; raises a ``RequestError``."""
-        line = _LINE.match(head)
-        if line is None or len(head) - line.end() > LONGEST:
+        end = head.find(b"\r\n") + 2
+        line = (self._known_line if end <= LONGEST_LINE else self._new_line)(head[:end])
+        if line is None or len(head) - end > LONGEST:
             return parse_request(head, self._headers, self._max_fields)
-        block = head[line.end() :]
+        block = head[end:]
         key = hmac.digest(self._secret, block, "sha256")
         known = self._young.get(key)
         if known is None:
             known = self._old.get(key)
             if known is None:
-                return self._read_new(head, block, key)
+                return self._read_new(head, line, block, key)
             self._keep(key, known)
-        method, target = line.groups()
-        return known.head(method, target, block)
+        return known.head(line, block)
 
-    def _read_new(self, head: bytes, block: bytes, key: bytes) -> RequestHead:
+    def _read_new(self, head: bytes, line: Line, block: bytes, key: bytes) -> RequestHead:
         read = parse_request(head, self._headers, self._max_fields)
         if _is_plain(read) and _TRACED not in block:
-            read.known = Known(read, block)
+            read.known, read.line = Known(read, block), line
             self._keep(key, read.known)
         return read
 

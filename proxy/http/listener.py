@@ -59,7 +59,7 @@ class Listener:
     def __init__(self, service: Service) -> None:
         limits = service.limits
         self.service = service
-        self.heads = HeadReader(service.headers, limits.head_fields)
+        self.heads = HeadReader(service.headers, service.authority, limits.head_fields)
         self.places = Places(limits.connections, limits.connections_per_address)
         self.draining = False
         self.accepted = 0
@@ -160,7 +160,7 @@ class ClientConnection(asyncio.Protocol):
         self._tunnel: Tunnel | None = None
         self._buffer = b""
         self._reading_head = False  # the time for the head at the front runs
-        self._searched = 0  # bytes of the buffer in which a head's end was sought in vain
+        self._searched = 0  # where in the buffer a head's end can still begin
         self._skipped = False  # one empty line before this head
         self._advancing = False
         self._closing = False  # the last answer is out; whatever else comes is swallowed
@@ -270,7 +270,7 @@ class ClientConnection(asyncio.Protocol):
             self._close_after_answer(linger=not request_done or bool(self._buffer) or self._paused)
             return
         self.timer.set(self.limits.idle_timeout)
-        if not self._advancing:
+        if (self._buffer or self._paused) and not self._advancing:
             self._advance()
 
     def update_reading(self) -> None:
@@ -301,34 +301,36 @@ class ClientConnection(asyncio.Protocol):
             if not self._begin():
                 break
         self._advancing = False
-        self.update_reading()
+        exchange = self.exchange
+        if self._buffer or self._paused or (exchange is not None and not exchange.request_done):
+            self.update_reading()
 
     def _begin(self) -> bool:
         """Begin the exchange at the head of the buffer; return whether there was a whole head."""
         if self._buffer.startswith(b"\r\n") and not self._skipped:
             self._buffer, self._skipped = self._buffer[2:], True  # RFC 9112, section 2.2
             self._searched = 0
-        end = self._buffer.find(END, max(0, self._searched - len(END) + 1))
-        size = end + len(END) if end >= 0 else len(self._buffer)
-        limits = self.limits
+        buffer, limits = self._buffer, self.limits
+        end = buffer.find(END, self._searched)
+        size = end + len(END) if end >= 0 else len(buffer)
         try:
             if self.place.over:
                 raise TooManyConnections(_OVER[self.place.over].format(limits))
             if size > limits.head_bytes:
                 raise HeadTooLarge(f"a request head of more than {limits.head_bytes} bytes")
             if end < 0:
-                if _BARE_LF.search(self._buffer, self._searched):
+                if _BARE_LF.search(buffer, self._searched):
                     raise MalformedRequest("a line ends without CR")
                 if not self._reading_head:
                     self._reading_head = True
                     self.timer.set(limits.head_timeout)
-                self._searched = size
+                self._searched = max(0, size - len(END) + 1)
                 return False
-            head = self._listener.heads.read(self._buffer[:size])
+            head = self._listener.heads.read(buffer[:size])
         except ProxyError as error:
             self._refuse_unreadable(error)
             return False
-        self._buffer = self._buffer[size:]
+        self._buffer = buffer[size:]
         self._searched, self._skipped, self._reading_head = 0, False, False
         self.timer.clear()
         self.exchange = exchange = Exchange(self._listener.service, self, head)

@@ -15,22 +15,22 @@ from math import inf
 class Timer:
     """Calls ``expired`` once when the deadline passes; all times in seconds of the loop's clock."""
 
-    __slots__ = ("_deadline", "_expired", "_handle", "_loop")
+    __slots__ = ("_deadline", "_due", "_expired", "_handle", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, expired: Callable[[], None]) -> None:
         self._loop = loop
         self._expired = expired
         self._deadline = inf
+        self._due = inf  # when the loop timer fires, if there is one
         self._handle: asyncio.TimerHandle | None = None
 
     def set(self, seconds: float) -> None:
         """Move the deadline to ``seconds`` from now."""
-        self._deadline = self._loop.time() + seconds
-        if self._handle is not None:
-            if self._handle.when() <= self._deadline:
-                return
-            self._handle.cancel()
-        self._handle = self._loop.call_later(seconds, self._fire)
+        self._deadline = deadline = self._loop.time() + seconds
+        if self._due > deadline:
+            if self._handle is not None:
+                self._handle.cancel()
+            self._arm(seconds)
 
     def clear(self) -> None:
         """Take the deadline away; the loop timer is left to run out."""
@@ -44,13 +44,17 @@ class Timer:
             self._handle.cancel()
             self._handle = None
 
+    def _arm(self, seconds: float) -> None:
+        self._handle = self._loop.call_later(seconds, self._fire)
+        self._due = self._loop.time() + seconds
+
     def _fire(self) -> None:
-        self._handle = None
+        self._handle, self._due = None, inf
         if self._deadline is inf:
             return
         remaining = self._deadline - self._loop.time()
         if remaining > 0:
-            self._handle = self._loop.call_later(remaining, self._fire)
+            self._arm(remaining)
         else:
             self._deadline = inf
             self._expired()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Callable, Iterator
+from types import FunctionType
 
 import pytest
 from hypothesis import example, given
@@ -35,7 +36,7 @@ def read(reading: Callable[[], RequestHead]) -> RequestHead | tuple[type[ProxyEr
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_case_is_read_as_if_nothing_were_known(case: Case) -> None:
     data = case.data[: case.data.find(END) + len(END)] if END in case.data else case.data
-    reader = HeadReader(RequestHeaders())
+    reader = HeadReader(RequestHeaders(), b"api")
     anew = read(lambda: parse_request(data, RequestHeaders()))
     assert read(lambda: reader.read(data)) == anew
     assert read(lambda: reader.read(data)) == anew
@@ -47,14 +48,14 @@ def test_every_case_is_read_as_if_nothing_were_known(case: Case) -> None:
 def test_whatever_is_sent_twice_is_read_alike(fields: list[tuple[bytes, bytes]]) -> None:
     data = head(*(b"%s: %s" % field for field in fields))
     data = data[: data.find(END) + len(END)]
-    reader = HeadReader(RequestHeaders())
+    reader = HeadReader(RequestHeaders(), b"api")
     anew = read(lambda: parse_request(data, RequestHeaders()))
     assert read(lambda: reader.read(data)) == anew
     assert read(lambda: reader.read(data)) == anew
 
 
 def test_the_request_line_is_never_another_requests() -> None:
-    reader = HeadReader(RequestHeaders())
+    reader = HeadReader(RequestHeaders(), b"api")
     first = reader.read(PLAIN)
     other = reader.read(PLAIN.replace(b"GET /version", b"DELETE /api//v1/x%2Fy?a=b?c"))
     assert (other.method, other.target) == (b"DELETE", b"/api//v1/x%2Fy?a=b?c")
@@ -65,7 +66,7 @@ def test_the_request_line_is_never_another_requests() -> None:
 @pytest.mark.parametrize("place", [b"/%s", b"/a%s", b"/a%sb?c", b"/a?b%sc", b"%s/a"])
 def test_no_target_is_taken_that_llhttp_would_not_take(place: bytes) -> None:
     """Each byte in each kind of place, before a block that is known."""
-    reader = HeadReader(RequestHeaders())
+    reader = HeadReader(RequestHeaders(), b"api")
     assert reader.read(PLAIN).known is not None
     taken = 0
     for byte in range(256):
@@ -95,20 +96,20 @@ def test_no_target_is_taken_that_llhttp_would_not_take(place: bytes) -> None:
     ],
 )
 def test_only_a_plain_block_is_known(data: bytes) -> None:
-    reader = HeadReader(RequestHeaders())
+    reader = HeadReader(RequestHeaders(), b"api")
     assert [reader.read(data).known, reader.read(data).known] == [None, None]
     assert reader.read(PLAIN).known is reader.read(PLAIN).known is not None
 
 
 def test_neither_the_token_nor_what_is_dropped_is_kept() -> None:
-    reader = HeadReader(RequestHeaders())
+    reader = HeadReader(RequestHeaders(), b"api")
     reader.read(PLAIN)
     held: list[object] = [reader]
     seen: set[int] = set()
     kept = b""
     while held:
         thing = held.pop()
-        if id(thing) in seen or isinstance(thing, type):
+        if id(thing) in seen or isinstance(thing, type | FunctionType):
             continue
         seen.add(id(thing))
         kept += thing if isinstance(thing, bytes) else b""
@@ -119,7 +120,7 @@ def test_neither_the_token_nor_what_is_dropped_is_kept() -> None:
 
 
 def test_what_is_known_is_bounded_and_the_latest() -> None:
-    reader = HeadReader(RequestHeaders())
+    reader = HeadReader(RequestHeaders(), b"api")
     often = reader.read(PLAIN).known
     for number in range(5 * GENERATION):
         assert reader.read(head(b"Accept: %d" % number)).known is not None
@@ -183,10 +184,9 @@ def test_what_is_written_before_known_fields_is_looked_at(
     conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conversation.ask(PLAIN)
-    monkeypatch.setattr(known, "_LINE", re.compile(rb"(GET) (/[^ ]+) HTTP/1\.1\r\n"))
-    conversation.world.loop.do(
-        conversation.client.feed, PLAIN.replace(b"/version", b"/a\r\nImpersonate-User:root\r\nb")
-    )
+    hostile = b"GET /a\r\nImpersonate-User:root\r\nb HTTP/1.1\r\nHost: api\r\n"
+    monkeypatch.setattr(known, "write_start", lambda *_: hostile)
+    conversation.world.loop.do(conversation.client.feed, PLAIN.replace(b"/version", b"/a"))
     assert len(conversation.seen) == 1
     assert conversation.client.received.count(b"HTTP/1.1 500 ") == 1
 
