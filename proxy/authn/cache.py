@@ -46,8 +46,9 @@ class TokenCache(Generic[T]):
         return hmac.digest(self._secret, token, "sha256")
 
     def get(self, key: bytes, now: float) -> T | None:
-        entry = self._entries.get(key)
-        if entry is None:
+        try:
+            entry = self._entries[key]
+        except KeyError:
             return None
         if now > entry.ends_at:
             del self._entries[key]

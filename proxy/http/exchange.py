@@ -84,6 +84,7 @@ class Exchange:
         "_chunking",
         "_close",
         "_held",
+        "_id_line",
         "_pool",
         "_retried",
         "_reuse",
@@ -109,6 +110,7 @@ class Exchange:
         "impersonation_forbidden",
         "info",
         "kind",
+        "method",
         "missing",
         "received_at",
         "request_done",
@@ -120,9 +122,10 @@ class Exchange:
 
     def __init__(self, service: Service, client: ClientConnection, head: RequestHead) -> None:
         self.audit_id = new_audit_id()
+        self._id_line = b"Audit-Id: %s\r\n" % self.audit_id.encode()
         self.received_at = time.time()
         self.annotations: dict[str, str] = {}
-        self.head = head
+        self.head, self.method = head, head.method
         if (line := head.line) is not None:
             self.info, self.kind = line.info, line.kind
         else:
@@ -154,10 +157,6 @@ class Exchange:
         self._close = False  # the client's connection ends with this exchange
         self._task: asyncio.Task[None] | None = None
         service.observer.begun(self)
-
-    @property
-    def method(self) -> bytes:
-        return self.head.method
 
     # the way up
 
@@ -298,16 +297,16 @@ class Exchange:
 
     def _outgoing(self, identity: Impersonation | PassedThrough, credential: bytes) -> bytes:
         """Write the head, and look at what is about to leave; at what has left before, once."""
-        head, name = self.head, b"Audit-Id: %s\r\n" % self.audit_id.encode()
+        head = self.head
         known, line = head.known, head.line
         if known is not None and line is not None and (fields := known.sent(identity, credential)):
-            return b"".join((line.start, name, fields))
+            return b"".join((line.start, self._id_line, fields))
         speaker = (
             identity if isinstance(identity, PassedThrough) else OnBehalf(credential, identity)
         )
         fields = write_fields(head, credential=speaker.credential, identity=speaker.header)
         start = write_start(head.method, head.target, self._service.authority)
-        whole = b"".join((start, name, fields))
+        whole = b"".join((start, self._id_line, fields))
         speaker.verify(whole)
         if known is not None and isinstance(speaker, OnBehalf):
             known.remember_sent(speaker, fields)
@@ -391,10 +390,7 @@ class Exchange:
         self.status = head.status
         self.answered_at = time.perf_counter()
         self._service.observer.answered(self)
-        framing = b"Audit-Id: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\n" % (
-            self.audit_id.encode(),
-            asked,
-        )
+        framing = self._id_line + b"Connection: Upgrade\r\nUpgrade: %s\r\n" % asked
         self._send_client(write_response(head, framing) + rest)
         self.client.join(Tunnel(self, self.client, upstream))
 
@@ -469,12 +465,11 @@ class Exchange:
 
     def _framing(self, head: ResponseHead) -> bytes:
         """Decide how the answer is delimited towards the client; return header lines of ours."""
-        has_body = answer_has_body(self.method, head.status)
-        unknown_length = has_body and head.content_length is None
+        unknown_length = head.content_length is None and answer_has_body(self.method, head.status)
         self._until_close = unknown_length and not head.chunked
         self._chunking = unknown_length and self.head.http11
         self._close = self._is_last
-        lines = b"Audit-Id: %s\r\n" % self.audit_id.encode()
+        lines = self._id_line
         if self._chunking:
             lines += b"Transfer-Encoding: chunked\r\n"
         return lines + b"Connection: close\r\n" if self._close else lines

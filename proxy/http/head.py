@@ -283,12 +283,12 @@ _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 @dataclass(slots=True)
 class ResponseHead:
     """A response head. ``content_length`` and ``chunked`` are as the head says, whatever the
-    request was: what body there is, is decided by ``body.response_body``. ``passing`` are whole
-    lines.
+    request was: what body there is, is decided by ``body.response_body``. ``line`` is the status
+    line that goes to the client, and ``passing`` are the lines behind it, both without their ends.
     """
 
     status: int
-    status_text: bytes
+    line: bytes
     http11: bool
     passing: list[bytes]
     options: frozenset[bytes]
@@ -350,9 +350,9 @@ def parse_response(head: bytes) -> ResponseHead:
         passing = [f for f in passing if f[0].lower() not in dropped]
     return ResponseHead(
         status,
-        collected.status_text,
+        b"HTTP/1.1 %d %s" % (status, collected.status_text),
         head[7:8] == b"1",
-        [b"%s: %s\r\n" % field for field in passing],
+        [b"%s: %s" % field for field in passing],
         options,
         upgrade,
         content_length,
@@ -369,5 +369,4 @@ def _response_length(value: bytes) -> int:
 
 def write_response(head: ResponseHead, framing: bytes) -> bytes:
     """Write the head that goes to the client; ``framing`` are whole header lines of ours."""
-    start = b"HTTP/1.1 %d %s\r\n" % (head.status, head.status_text)
-    return b"".join((start, *head.passing, framing, b"\r\n"))
+    return b"\r\n".join((head.line, *head.passing, framing, b""))

@@ -17,7 +17,8 @@ What must stay true:
 from __future__ import annotations
 
 import re
-from typing import Final, TypeVar
+from itertools import filterfalse
+from typing import Final
 
 from proxy.http.head import END, ResponseHead, parse_response
 
@@ -48,59 +49,53 @@ _CHUNKED: Final = b"Transfer-Encoding: chunked"
 _KEEP_ALIVE: Final = b"Connection: keep-alive"
 _OPTIONS: Final = {False: frozenset[bytes](), True: frozenset({b"keep-alive"})}
 
-V = TypeVar("V")
-
 
 class ResponseReader:
     """Reads the response heads of one API server."""
 
     def __init__(self) -> None:
-        self._starts: dict[bytes, tuple[int, bytes]] = {}
-        self._lines: dict[bytes, bytes] = {}
+        self._starts: dict[bytes, int] = {}  # the status of each
+        self._lines: set[bytes] = set()
+        self._is_known = self._lines.__contains__
 
     def read(self, head: bytes) -> ResponseHead:
         """Read a whole response head, empty line included; raises ``UpstreamMalformed``."""
-        lines = head[: -len(END)].split(b"\r\n")
-        if len(lines) > MOST:
-            return parse_response(head)
-        start = self._starts.get(lines[0])
-        if start is None:
-            return self._read_new(head, lines)
-        known, passing = self._lines, []
+        start, *lines = head[: -len(END)].split(b"\r\n")
+        status = self._starts.get(start)
+        if status is None or len(lines) >= MOST:
+            return self._read_new(head, start)
         length: int | None = None
         chunked = kept = False
-        for line in lines[1:]:
-            if (passed := known.get(line)) is not None:
-                passing.append(passed)
-            elif length is None and (found := _LENGTH.fullmatch(line)) is not None:
+        for line in list(filterfalse(self._is_known, lines)):
+            if length is None and (found := _LENGTH.fullmatch(line)) is not None:
                 length = int(found[1])
-                passing.append(line + b"\r\n")
-            elif line == _CHUNKED and not chunked:
+                continue
+            if line == _CHUNKED and not chunked:
                 chunked = True
             elif line == _KEEP_ALIVE:
                 kept = True
             elif _AUDIT_ID.fullmatch(line) is None:
-                return self._read_new(head, lines)
+                return self._read_new(head, start)
+            lines.remove(line)
         if chunked and length is not None:
-            return self._read_new(head, lines)
-        status, text = start
-        return ResponseHead(status, text, True, passing, _OPTIONS[kept], b"", length, chunked)
+            return self._read_new(head, start)
+        return ResponseHead(status, start, True, lines, _OPTIONS[kept], b"", length, chunked)
 
-    def _read_new(self, head: bytes, lines: list[bytes]) -> ResponseHead:
+    def _read_new(self, head: bytes, start: bytes) -> ResponseHead:
         read = parse_response(head)
-        status, text = read.status, read.status_text
-        always = status >= 200 and status != 204  # where a length is no matter of the status
-        if always and lines[0] == b"HTTP/1.1 %d %s" % (status, text):
-            _keep(self._starts, lines[0], (status, text))
-        for passed in read.passing:
-            if passed.partition(b":")[0].lower() in _NAMES:
-                _keep(self._lines, passed.removesuffix(b"\r\n"), passed)
+        always = read.status >= 200 and read.status != 204  # a length is no matter of the status
+        if always and start == read.line and len(start) <= LONGEST:
+            if len(self._starts) >= LINES:
+                self._starts.clear()
+            self._starts[start] = read.status
+        if len(read.passing) < MOST:
+            for line in read.passing:
+                if len(line) <= LONGEST and line.partition(b":")[0].lower() in _NAMES:
+                    self._remember(line)
         return read
 
-
-def _keep(remembered: dict[bytes, V], line: bytes, meaning: V) -> None:
-    """Remember one line more, within bounds; what is remembered is of no use after a while."""
-    if len(line) <= LONGEST:
-        if len(remembered) >= LINES:
-            remembered.clear()
-        remembered[line] = meaning
+    def _remember(self, line: bytes) -> None:
+        """Remember one line more, within bounds; what is remembered is of no use after a while."""
+        if len(self._lines) >= LINES:
+            self._lines.clear()
+        self._lines.add(line)

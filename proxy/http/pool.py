@@ -141,7 +141,8 @@ class Pool:
     def give_back(self, connection: UpstreamConnection) -> None:
         """Take a connection back from an exchange that is done; keep it if it may be kept."""
         if connection.release() and connection.tls is self._context:
-            connection.idle_since = self._loop.time()
+            now = self._loop.time()
+            connection.usable_until = min(now + MAX_IDLE, connection.opened_at + MAX_AGE)
             self._idle.append(connection)
         else:
             connection.close()
@@ -164,11 +165,7 @@ class Pool:
             connection.transport.abort()
 
     def _expired(self, connection: UpstreamConnection, now: float) -> bool:
-        return (
-            connection.transport.is_closing()
-            or now - connection.idle_since > MAX_IDLE
-            or now - connection.opened_at > MAX_AGE
-        )
+        return now > connection.usable_until or connection.transport.is_closing()
 
     def _forget(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)

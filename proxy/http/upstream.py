@@ -59,7 +59,7 @@ class UpstreamConnection(asyncio.Protocol):
     ``reused`` says that it has served an exchange before the present one; ``heard`` that a byte
     of the present answer has come; ``vanished`` that the connection was lost because nothing was
     heard of the other machine any more. ``read`` is ``parse_response``, or does what that does.
-    ``opened_at`` and ``idle_since`` are loop times in seconds.
+    ``opened_at`` and ``usable_until`` (for another exchange) are loop times in seconds.
     """
 
     __slots__ = (
@@ -74,13 +74,13 @@ class UpstreamConnection(asyncio.Protocol):
         "_read",
         "_tunnel",
         "heard",
-        "idle_since",
         "lost",
         "opened_at",
         "owner",
         "reused",
         "tls",
         "transport",
+        "usable_until",
         "vanished",
     )
 
@@ -92,7 +92,7 @@ class UpstreamConnection(asyncio.Protocol):
         read: Callable[[bytes], ResponseHead],
     ) -> None:
         self.owner: Owner | None = None
-        self.opened_at = self.idle_since = 0.0
+        self.opened_at = self.usable_until = 0.0
         self.reused = self.heard = self.lost = self.vanished = False
         self.tls: ssl.SSLContext | None = None  # that it was made with
         self._on_lost = on_lost
@@ -137,12 +137,14 @@ class UpstreamConnection(asyncio.Protocol):
         """
         self.owner = None
         self.reused = True
-        self.resume()
+        if self._paused:
+            self.resume()
+        transport = self.transport
         return (
             self._keep_alive
             and not self._buffer
-            and not self.transport.is_closing()
-            and not self.transport.get_write_buffer_size()
+            and not transport.is_closing()
+            and not transport.get_write_buffer_size()
         )
 
     def pause(self) -> None:
@@ -222,22 +224,23 @@ class UpstreamConnection(asyncio.Protocol):
     # reading
 
     def _read_head(self, owner: Owner, data: bytes) -> None:
-        searched = max(0, len(self._buffer) - len(END) + 1)
-        self._buffer += data
         self._head_bytes += len(data)
-        while (end := self._buffer.find(END, searched)) >= 0:
-            head = self._read(self._buffer[: end + len(END)])
-            rest, self._buffer, searched = self._buffer[end + len(END) :], b"", 0
+        searched = 0
+        if self._buffer:
+            searched = max(0, len(self._buffer) - len(END) + 1)
+            data, self._buffer = self._buffer + data, b""
+        while (end := data.find(END, searched)) >= 0:
+            head, data, searched = self._read(data[: end + 4]), data[end + 4 :], 0
+            if head.status >= 200:
+                self._begin_body(owner, head, data)
+                return
+            if head.status == 101:
+                owner.response_switch(head, data)
+                return
             if head.status < 100:
                 raise UpstreamMalformed("a status below 100")
-            if head.status == 101:
-                owner.response_switch(head, rest)
-                return
-            if head.status >= 200:
-                self._begin_body(owner, head, rest)
-                return
-            self._buffer = rest
             owner.response_interim(head)
+        self._buffer = data
         if self._head_bytes > MAX_RESPONSE_HEAD_BYTES:  # the interim ones before it included
             raise UpstreamMalformed("the response head is too large")
 

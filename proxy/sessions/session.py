@@ -84,7 +84,7 @@ class Session:
     def _agreed(self, head: ResponseHead) -> SessionProtocol:
         """Return a reader for what the API server's 101 says will be spoken."""
         facts = self.facts
-        lines = (line.removesuffix(b"\r\n").partition(b": ") for line in head.passing)
+        lines = (line.partition(b": ") for line in head.passing)
         fields = {name.lower(): value.decode("latin-1") for name, _, value in lines}
         if head.upgrade.lower() == b"spdy/3.1":
             version = fields.get(b"x-stream-protocol-version", "")
