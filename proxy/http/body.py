@@ -21,6 +21,7 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 MAX_LINE_BYTES: Final = 256
 MAX_TRAILER_BYTES: Final = 8 * 1024
 
+_PLAIN_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 
@@ -84,6 +85,12 @@ class ChunkedBody:
         self._trailer_bytes = 0
 
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+        if self._state == self._SIZE and not self._line and (size := _PLAIN_SIZE.match(data)):
+            # One whole chunk and nothing else, which is how most watch events come.
+            begin = size.end()
+            end = begin + int(size[1], 16)
+            if len(data) == end + 2 and end > begin and data.endswith(b"\r\n"):
+                return [data[begin:end]], b""
         parts: list[bytes] = []
         if self._line:
             data, self._line = self._line + data, b""

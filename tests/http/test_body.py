@@ -52,6 +52,23 @@ def test_chunks_are_read_whatever_way_they_are_cut(wire: bytes, content: bytes, 
     assert body.done
 
 
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"3\r\nabc\r\n", b"0A\r\n0123456789\r\n", b"1;x\r\n\n\r\n", b"2\r\n\r", b"0\r\n\r\n"]
+        )
+    )
+)
+def test_whole_chunks_are_read_as_their_bytes_would_be(pieces: list[bytes]) -> None:
+    def outcome(pieces: list[bytes]) -> tuple[bytes, bytes] | None:
+        try:
+            return decode(ChunkedBody(MalformedRequest), pieces)
+        except MalformedRequest:
+            return None
+
+    assert outcome(pieces) == outcome(cut(b"".join(pieces), 1))
+
+
 @pytest.mark.parametrize(
     "wire",
     [
