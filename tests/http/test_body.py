@@ -55,7 +55,14 @@ def test_chunks_are_read_whatever_way_they_are_cut(wire: bytes, content: bytes, 
 @given(
     st.lists(
         st.sampled_from(
-            [b"3\r\nabc\r\n", b"0A\r\n0123456789\r\n", b"1;x\r\n\n\r\n", b"2\r\n\r", b"0\r\n\r\n"]
+            [
+                b"3\r\nabc\r\n",
+                b"0A\r\n0123456789\r\n",
+                b"1;x\r\n\n\r\n",
+                b"2\r\n\r",
+                b"0\r\n\r\n",
+                b"1\r\naXY",
+            ]
         )
     )
 )
