@@ -141,28 +141,31 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
             self._shake_hands()
 
     def data_received(self, data: bytes) -> None:
-        buffers = self._buffers
-        buffers.incoming.write(data)
+        incoming, outgoing = self._buffers.incoming, self._buffers.outgoing
+        incoming.write(data)
         if self._state == "shaking":
             self._shake_hands()
             return
         end: _End = ""
-        try:  # what is most often all of it, here and not in a function: it is on every path
+        try:
             content = self._tls.read(_RECORD)
-            if buffers.incoming.pending or not content:
+            if incoming.pending or not content:
                 content, end = self._rest(content)
         except ssl.SSLWantReadError:  # a part of a record, which OpenSSL keeps
             content = b""
         except OSError:
             content, end = b"", "broken"
-            buffers.incoming.read()
+            incoming.read()
         if content and self._fresh:
             self._fresh = False
             with contextlib.suppress(OSError):
                 self._tls.write(b"")
-        if buffers.outgoing.pending:
+        if outgoing.pending:
             self._answer()
-        self._deliver(content, end)
+        if end or self._state != "open":
+            self._deliver(content, end)
+        elif content and self._protocol is not None:  # most often, so not in one more function
+            self._protocol.data_received(content)
 
     def eof_received(self) -> None:
         """Close: what was written is sent, and the protocol hears of no end in order."""
@@ -221,9 +224,9 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         if self._state != "open":
             return
         try:
-            if len(data) <= _PIECE:
+            if len(data) <= _PIECE and self._raw is not None:
                 self._tls.write(data)
-                self._flush()
+                self._raw.write(self._buffers.outgoing.read())
                 return
             whole = memoryview(data)
             for start in range(0, len(data), _PIECE):
