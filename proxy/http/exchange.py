@@ -281,7 +281,7 @@ class Exchange:
     def _send(self, upstream: UpstreamConnection, admission: Admission, credential: bytes) -> None:
         head = self.head
         if admission.websocket_protocols is not None:
-            head.websocket_protocols = [admission.websocket_protocols]
+            head.websocket_protocols = (admission.websocket_protocols,)
         data = self._outgoing(admission.identity, credential)
         self.sent_at = time.perf_counter()
         if head.has_body:

@@ -63,23 +63,22 @@ class RequestHead:
     ``passing`` are the headers that may go upstream, in order. ``content_length`` is None where
     there is none; a request has a body if it is positive or ``chunked`` is set. ``upgrade`` is
     ``b"websocket"``, ``b"SPDY/3.1"`` or None. ``known`` is what was kept of the same header block,
-    and ``line`` of the same request line (``HeadReader``; both or neither), so ``passing`` may be
-    another head's too, and is not to be changed.
+    and ``line`` of the same request line (``HeadReader``; both or neither).
     """
 
     method: bytes
     target: bytes
     http11: bool
-    passing: list[Field] = field(default_factory=list)
-    authorization: list[bytes] = field(default_factory=list, repr=False)
-    websocket_protocols: list[bytes] = field(default_factory=list, repr=False)
+    passing: tuple[Field, ...] = ()
+    authorization: tuple[bytes, ...] = field(default=(), repr=False)
+    websocket_protocols: tuple[bytes, ...] = field(default=(), repr=False)
     options: frozenset[bytes] = frozenset()
     upgrade: bytes | None = None
     content_length: int | None = None
     chunked: bool = False
     expects_continue: bool = False
-    impersonation: list[Field] = field(default_factory=list)
-    forwarded_for: list[bytes] = field(default_factory=list)
+    impersonation: tuple[Field, ...] = ()
+    forwarded_for: tuple[bytes, ...] = ()
     known: Known | None = field(default=None, repr=False, compare=False)
     line: Line | None = field(default=None, repr=False, compare=False)
 
@@ -112,8 +111,8 @@ class RequestHead:
 
         The head is then like no other that was read.
         """
-        others = [field for field in self.passing if field[0].lower() != name]
-        self.passing, self.known, self.line = [*others, (name, value)], None, None
+        others = (field for field in self.passing if field[0].lower() != name)
+        self.passing, self.known, self.line = (*others, (name, value)), None, None
 
 
 class _Fields:
@@ -170,6 +169,11 @@ def parse_request(
 
 def _sorted_out(head: RequestHead, fields: list[Field], headers: RequestHeaders) -> RequestHead:
     """Give each field its place by its role; the one look at every name."""
+    passing: list[Field] = []
+    impersonation: list[Field] = []
+    authorization: list[bytes] = []
+    protocols: list[bytes] = []
+    forwarded_for: list[bytes] = []
     connection: list[bytes] = []
     upgrade: list[bytes] = []
     encodings: list[bytes] = []
@@ -180,11 +184,11 @@ def _sorted_out(head: RequestHead, fields: list[Field], headers: RequestHeaders)
             continue
         value = raw.rstrip(b" \t")
         if role is _PASS:
-            head.passing.append((name, value))
+            passing.append((name, value))
         elif role is Role.HOST:
             hosts += 1
         elif role is Role.AUTHORIZATION:
-            head.authorization.append(value)
+            authorization.append(value)
         elif role is Role.CONNECTION:
             connection.append(value)
         elif role is Role.CONTENT_LENGTH:
@@ -194,31 +198,32 @@ def _sorted_out(head: RequestHead, fields: list[Field], headers: RequestHeaders)
         elif role is Role.UPGRADE:
             upgrade.append(value)
         elif role is Role.WEBSOCKET_PROTOCOL:
-            head.websocket_protocols.append(value)
+            protocols.append(value)
         elif role is Role.IMPERSONATION:
-            head.impersonation.append((name, value))
+            impersonation.append((name, value))
         elif role is Role.FORWARDED_FOR:
-            head.forwarded_for.append(value)
+            forwarded_for.append(value)
         elif role is Role.EXPECT:
             head.expects_continue = head.http11 and value.lower() == b"100-continue"
     if hosts != 1 and (head.http11 or hosts):
         raise MalformedRequest(f"{hosts} Host headers; exactly one is needed")
-    if connection or head.websocket_protocols:
-        _check_members(connection, head.websocket_protocols)
+    if connection or protocols:
+        _check_members(connection, protocols)
     if connection:
         head.options = connection_options(connection)
-        head.passing = [f for f in head.passing if f[0].lower() not in head.options]
+        passing = [f for f in passing if f[0].lower() not in head.options]
     if encodings:
         _set_chunked(head, encodings)
     if upgrade and b"upgrade" in head.options and head.http11:
         head.upgrade = _upgrade(head, upgrade)
     if b"sec-websocket-protocol" in head.options:
-        head.websocket_protocols = []
-    if head.websocket_protocols and head.upgrade != b"websocket":
+        protocols = []
+    if protocols and head.upgrade != b"websocket":
         # Nobody will look for a token in these, so none may be in them.
-        head.websocket_protocols = [
-            value for value in head.websocket_protocols if BEARER_PROTOCOL_PREFIX not in value
-        ]
+        protocols = [value for value in protocols if BEARER_PROTOCOL_PREFIX not in value]
+    head.passing, head.authorization = tuple(passing), tuple(authorization)
+    head.websocket_protocols, head.impersonation = tuple(protocols), tuple(impersonation)
+    head.forwarded_for = tuple(forwarded_for)
     return head
 
 

@@ -31,7 +31,7 @@ from functools import lru_cache, partial
 from typing import Final
 
 from proxy import requestinfo
-from proxy.headers import Field, RequestHeaders
+from proxy.headers import RequestHeaders
 from proxy.http.head import START_LINES, RequestHead, parse_request, write_start
 from proxy.impersonation import Impersonation, verify_lines
 from proxy.limits import DEFAULTS
@@ -84,7 +84,7 @@ class Known:
         self.token_key = b""
         self._authorization = slice(begin, begin + len(head.authorization[0]))
         self._options = head.options
-        self._passing: list[Field] = head.passing
+        self._passing = head.passing
         self._forwarded_for = head.forwarded_for
         self._identity: Impersonation | None = None
         self._credential = self._fields = b""
@@ -96,9 +96,8 @@ class Known:
             line.target,
             True,
             self._passing,
-            [block[self._authorization]],
-            [],
-            self._options,
+            (block[self._authorization],),
+            options=self._options,
             forwarded_for=self._forwarded_for,
             known=self,
             line=line,

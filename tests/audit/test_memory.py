@@ -41,8 +41,9 @@ class Asking:
 
     @property
     def head(self) -> RequestHead:
-        passing = [(b"User-Agent", self.agent)]
-        return RequestHead(b"GET", self.target, True, passing, forwarded_for=self.forwarded_for)
+        passing = ((b"User-Agent", self.agent),)
+        forwarded_for = tuple(self.forwarded_for)
+        return RequestHead(b"GET", self.target, True, passing, forwarded_for=forwarded_for)
 
 
 def found(memory: Memory, asking: Asking) -> Audited:

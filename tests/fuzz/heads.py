@@ -90,7 +90,7 @@ def request(data: bytes) -> None:
     assert end >= 0, "a head without an end was read"
     resolve(head.method, head.target)
     if admission.websocket_protocols is not None:
-        head.websocket_protocols = [admission.websocket_protocols]
+        head.websocket_protocols = (admission.websocket_protocols,)
     speaker = OnBehalf(b"Authorization: " + CREDENTIAL + b"\r\n", admission.identity)
     written = write_request(
         head,

@@ -186,7 +186,7 @@ def test_a_subprotocol_that_nobody_will_search_for_a_token_holds_none(
 
 def test_what_connection_names_does_not_pass() -> None:
     head = request(b"Accept: a\r\nConnection: Accept\r\nUser-Agent: b\r\n")
-    assert head.passing == [(b"User-Agent", b"b")]
+    assert head.passing == ((b"User-Agent", b"b"),)
 
 
 def test_a_subprotocol_that_connection_names_does_not_pass_either() -> None:
@@ -195,7 +195,7 @@ def test_a_subprotocol_that_connection_names_does_not_pass_either() -> None:
         b"Connection: Upgrade, Sec-WebSocket-Protocol\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Protocol: base64url.bearer.authorization.k8s.io.dG9rZW4, x\r\n"
     )
-    assert head.websocket_protocols == []
+    assert head.websocket_protocols == ()
 
 
 def test_secrets_are_not_in_the_repr() -> None:
@@ -250,10 +250,10 @@ def test_headers_that_look_like_impersonation_are_kept_apart_in_order_and_as_the
         b"IMPERSONATE-GROUP:\r\nX-Impersonate-User: eve\r\n"
     )
     assert head.impersonates
-    assert head.impersonation == [
+    assert head.impersonation == (
         (b"Impersonate-User", b"bob"),
         (b"impersonate_group", b"a"),
         (b"IMPERSONATE-GROUP", b""),
-    ]
-    assert head.passing == [(b"Accept", b"*/*")]
+    )
+    assert head.passing == ((b"Accept", b"*/*"),)
     assert not request(b"Accept: */*\r\n").impersonates
