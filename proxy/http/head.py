@@ -79,6 +79,7 @@ class RequestHead:
     expects_continue: bool = False
     impersonation: list[Field] = field(default_factory=list)
     forwarded_for: list[bytes] = field(default_factory=list)
+    user_agent: bytes = b""
     known: Known | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -217,6 +218,7 @@ def _sorted_out(head: RequestHead, fields: list[Field], headers: RequestHeaders)
         head.websocket_protocols = [
             value for value in head.websocket_protocols if BEARER_PROTOCOL_PREFIX not in value
         ]
+    head.user_agent = head.header(b"user-agent")
     return head
 
 

@@ -50,6 +50,7 @@ class Known:
         "_identity",
         "_options",
         "_passing",
+        "_user_agent",
         "token_key",
     )
 
@@ -60,6 +61,7 @@ class Known:
         self._options = head.options
         self._passing: list[Field] = head.passing
         self._forwarded_for = head.forwarded_for
+        self._user_agent = head.user_agent
         self._identity: Impersonation | None = None
         self._credential = self._fields = b""
 
@@ -74,6 +76,7 @@ class Known:
             [],
             self._options,
             forwarded_for=self._forwarded_for,
+            user_agent=self._user_agent,
             known=self,
         )
 
