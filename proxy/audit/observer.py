@@ -21,9 +21,8 @@ from proxy.audit.policy import Policy, Stage
 from proxy.errors import AuthenticationError, ProxyError
 from proxy.forwarded import Networks
 from proxy.http.exchange import Exchange
-from proxy.limits import Limit
-from proxy.observe.access_log import MAX_DETAIL
-from proxy.observe.requests import outcome_of
+from proxy.http.service import Observer
+from proxy.observe.access_log import MAX_DETAIL, outcome_of
 from proxy.rights import DOMAIN
 
 
@@ -34,8 +33,8 @@ class Sink(Protocol):
         """Take one event, a line of JSON in ASCII without its end."""
 
 
-class AuditObserver:
-    """Audits exchanges; satisfies ``http.service.Observer``."""
+class AuditObserver(Observer):
+    """Audits exchanges."""
 
     def __init__(
         self, policy: Policy, sinks: Sequence[Sink], forwarded_from: Networks = ()
@@ -48,9 +47,6 @@ class AuditObserver:
     def take(self, policy: Policy) -> None:
         """Follow another policy from now on; what has begun is told as it was decided."""
         self._memory = Memory(policy, self._forwarded_from)
-
-    def begun(self, exchange: Exchange) -> None:
-        """Nothing is told yet: the policy asks who it is."""
 
     def admitted(self, exchange: Exchange) -> None:
         if audited := self._begin(exchange):
@@ -89,12 +85,6 @@ class AuditObserver:
             self._write(
                 event("ResponseComplete", audit_id, audited.common, now, now, status, annotations)
             )
-
-    def retried(self) -> None:
-        """It is the same request."""
-
-    def limited(self, limit: Limit) -> None:
-        """It was no request yet."""
 
     def _begin(self, exchange: Exchange) -> Audited | None:
         """Return what is to be told of a request, having told that it was received."""

@@ -79,6 +79,7 @@ class RequestHead:
     expects_continue: bool = False
     impersonation: tuple[Field, ...] = ()
     forwarded_for: tuple[bytes, ...] = ()
+    user_agent: bytes = b""
     known: Known | None = field(default=None, repr=False, compare=False)
     line: Line | None = field(default=None, repr=False, compare=False)
 
@@ -224,6 +225,7 @@ def _sorted_out(head: RequestHead, fields: list[Field], headers: RequestHeaders)
     head.passing, head.authorization = tuple(passing), tuple(authorization)
     head.websocket_protocols, head.impersonation = tuple(protocols), tuple(impersonation)
     head.forwarded_for = tuple(forwarded_for)
+    head.user_agent = head.header(b"user-agent")
     return head
 
 

@@ -76,6 +76,7 @@ class Known:
         "_identity",
         "_options",
         "_passing",
+        "_user_agent",
         "token_key",
     )
 
@@ -86,6 +87,7 @@ class Known:
         self._options = head.options
         self._passing = head.passing
         self._forwarded_for = head.forwarded_for
+        self._user_agent = head.user_agent
         self._identity: Impersonation | None = None
         self._credential = self._fields = b""
 
@@ -99,6 +101,7 @@ class Known:
             (block[self._authorization],),
             options=self._options,
             forwarded_for=self._forwarded_for,
+            user_agent=self._user_agent,
             known=self,
             line=line,
         )

@@ -84,8 +84,11 @@ class Credential(Protocol):
         """Forget what is held, so that the next request looks again."""
 
 
-class Observer(Protocol):
-    """What is seen of each exchange from outside; called on the path, so it must be quick."""
+class Observer:
+    """Sees each exchange from outside, at the moments that it has a method of its own for.
+
+    These are called on the path, so they must be quick.
+    """
 
     def begun(self, exchange: Exchange) -> None:
         """A request's head is whole; who asks is not known yet."""
@@ -102,7 +105,8 @@ class Observer(Protocol):
     def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
         """A request was refused before it could be read as one."""
 
-    def retried(self) -> None: ...
+    def retried(self) -> None:
+        """A request is sent upstream a second time."""
 
     def limited(self, limit: Limit) -> None:
         """A limit has refused or ended a connection."""

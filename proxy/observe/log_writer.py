@@ -49,14 +49,15 @@ class LogWriter:
     def write(self, line: str) -> None:
         """Take one line of ASCII without its end; never blocks on the reader, never raises."""
         with self._lock:
-            taken = self._buffered + len(line) <= self._max_buffered
+            buffered = self._buffered + len(line)
+            taken = buffered <= self._max_buffered
             if taken:
+                if not self._lines:
+                    self._waiting.set()
                 self._lines.append(line)
-                self._buffered += len(line)
+                self._buffered = buffered
         if not taken:
             self.on_drop(1)
-        elif not self._waiting.is_set():
-            self._waiting.set()
 
     def close(self) -> None:
         """Write what there is and stop, or give up after a second; lines after it are lost."""

@@ -93,6 +93,20 @@ class MirroredCounter(Collector):
         yield CounterMetricFamily(self._name, self._text, self._read())
 
 
+class _ByCode(dict[tuple[int, Kind], Counter]):
+    """Requests by status and kind; there is a series of each that was sent, from then on."""
+
+    def __init__(self, requests: Counter) -> None:
+        super().__init__()
+        self._requests = requests
+
+    def __missing__(self, key: tuple[int, Kind]) -> Counter:
+        code, kind = key
+        label = str(code) if code in _KNOWN_CODES else "other"
+        child = self[key] = self._requests.labels(label, kind)
+        return child
+
+
 class Metrics:
     """Every metric of one process. Gauges that mirror state are bound with ``set_function``."""
 
@@ -112,26 +126,34 @@ class Metrics:
     # a request, in the order of its life
 
     def request_begun(self, kind: Kind) -> None:
-        self._in_flight[kind].inc()
+        self._in_flight[kind].number.value += 1
 
-    def request_answered(self, kind: Kind, seconds: float) -> None:
-        """Count an answer of the API server that begins, ``seconds`` after the request's head."""
-        self._duration[kind].observe(seconds)
+    def request_answered(self, kind: Kind, overhead: float, upstream: float) -> None:
+        """Count an answer that begins: seconds until the request was sent on, and from then on."""
+        self._proxy_overhead.observe(overhead)
+        self._upstream_duration.observe(upstream)
+        self._duration[kind].observe(overhead + upstream)
         if kind != "unary":
             self._streams_open[kind].inc()
 
-    def request_ended(self, kind: Kind, code: int, answered_for: float | None) -> None:
+    def request_ended(
+        self,
+        kind: Kind,
+        code: int,
+        answered_for: float | None,
+        received: int = 0,
+        sent: int = 0,
+    ) -> None:
         """Count the end of a request, whatever end that is.
 
         ``code`` is the status that its client was sent, 0 for none. ``answered_for`` is the time
-        in seconds since ``request_answered``, None where that was not reached.
+        in seconds since ``request_answered``, None where that was not reached. ``received`` are the
+        bytes of the body that came, ``sent`` those of all that was sent.
         """
-        self._in_flight[kind].dec()
-        child = self._by_code.get((code, kind))
-        if child is None:
-            label = str(code) if code in _KNOWN_CODES else "other"
-            child = self._by_code[code, kind] = self._requests_total.labels(label, kind)
-        child.inc()
+        self._in_flight[kind].number.value -= 1
+        self._requests_total[code, kind].number.value += 1
+        self._received.number.value += received
+        self._sent.number.value += sent
         if kind != "unary" and answered_for is not None:
             self._streams_open[kind].dec()
             self._stream_duration[kind].observe(answered_for)
@@ -148,7 +170,7 @@ class Metrics:
     # tokens, groups and keys
 
     def token_looked_up(self, *, hit: bool) -> None:
-        (self._cache_hit if hit else self._cache_miss).inc()
+        (self._cache_hit if hit else self._cache_miss).number.value += 1
 
     def token_validated(self, seconds: float) -> None:
         """Count the time that it took to verify a token that the cache did not hold."""
@@ -156,7 +178,7 @@ class Metrics:
 
     def token_accepted(self) -> None:
         """Count a request whose token is valid and whose identity may be asserted."""
-        self._token_valid.inc()
+        self._token_valid.number.value += 1
 
     def groups_dropped(self, count: int) -> None:
         if count:
@@ -194,10 +216,10 @@ class Metrics:
         build.info({"version": version, "python_version": platform.python_version()})
 
     def _requests(self) -> None:
-        self._requests_total = self._counter(
+        requests = self._counter(
             "requests_total", "Requests, by the status that was sent and by kind.", "code", "kind"
         )
-        self._by_code: dict[tuple[int, Kind], Counter] = {}
+        self._requests_total = _ByCode(requests)
         in_flight = self._gauge("requests_in_flight", "Requests being served.", "kind")
         self._in_flight = _bind(in_flight.labels, KINDS)
         duration = self._histogram(
@@ -207,7 +229,7 @@ class Metrics:
             "kind",
         )
         self._duration = _bind(duration.labels, KINDS)
-        self.proxy_overhead_seconds = self._histogram(
+        self._proxy_overhead = self._histogram(
             "proxy_overhead_seconds",
             "From the request's head to its being sent on: the proxy's own share.",
             _FINE_BUCKETS,
@@ -224,14 +246,14 @@ class Metrics:
         transferred = self._counter(
             "bytes_total", "Bytes received from clients and sent to them.", "direction"
         )
-        self.bytes_received = transferred.labels("received")
-        self.bytes_sent = transferred.labels("sent")
+        self._received = transferred.labels("received")
+        self._sent = transferred.labels("sent")
         self._refused_requests = self._counter(
             "refused_requests_total", "Requests that the proxy itself answered, by why.", "reason"
         )
 
     def _upstream(self) -> None:
-        self.upstream_request_duration_seconds = self._histogram(
+        self._upstream_duration = self._histogram(
             "upstream_request_duration_seconds",
             "From the request being sent to the API server to the head of its answer.",
             _REQUEST_BUCKETS,

@@ -28,9 +28,8 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from proxy.errors import ProxyError
 from proxy.http.exchange import Exchange
-from proxy.limits import Limit
+from proxy.http.service import Observer
 
 MILLION: Final = 1_000_000
 _TRACEPARENT: Final = b"traceparent"
@@ -50,8 +49,8 @@ class _Traced:
     admitted_at: float = 0.0
 
 
-class Tracing:
-    """Makes spans of exchanges; satisfies ``http.service.Observer``.
+class Tracing(Observer):
+    """Makes spans of exchanges.
 
     ``rate_per_million`` of the requests that bring no decision of their own are traced
     (Kubernetes' ``samplingRatePerMillion``); one whose ``traceparent`` says sampled always is.
@@ -80,9 +79,6 @@ class Tracing:
         if traced := self._under_way.get(exchange):
             traced.admitted_at = time.perf_counter()
 
-    def answered(self, exchange: Exchange) -> None:
-        """The exchange has taken the time itself."""
-
     def ended(self, exchange: Exchange) -> None:
         traced = self._under_way.pop(exchange, None)
         if traced is None:
@@ -97,15 +93,6 @@ class Tracing:
             step = self._tracer.start_span(name, context=within, start_time=_epoch(began))
             step.end(_epoch(ended))
         span.end(_epoch(exchange.ended_at))
-
-    def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
-        """What cannot be read has no parent, and nothing to trace."""
-
-    def retried(self) -> None:
-        """A second attempt is within the same steps."""
-
-    def limited(self, limit: Limit) -> None:
-        """A limit is no request."""
 
     def close(self) -> None:
         """Send what is still queued. Blocks for as long as the collector lets it."""

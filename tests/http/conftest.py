@@ -19,7 +19,7 @@ from proxy.http.exchange import Exchange
 from proxy.http.head import RequestHead
 from proxy.http.listener import Listener
 from proxy.http.pool import Pool
-from proxy.http.service import Admission, Service, Sessions
+from proxy.http.service import Admission, Observer, Service, Sessions
 from proxy.impersonation import Impersonation, Policy, impersonate
 from proxy.limits import DEFAULTS, Limit, Limits, Tally
 from proxy.sockets import listen_at
@@ -97,7 +97,7 @@ class FixedCredential:
 
 
 @dataclass
-class Recorder:
+class Recorder(Observer):
     """Remembers what the observer was told."""
 
     exchanges: list[Exchange] = field(default_factory=list)

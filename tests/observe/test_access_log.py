@@ -1,33 +1,84 @@
 from __future__ import annotations
 
-import dataclasses
 import json
-from typing import Any
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from proxy import errors
-from proxy.observe.access_log import AccessLog, Entry, Identity
+from proxy.denial import Bearer
+from proxy.http.exchange import Exchange
+from proxy.http.head import RequestHead
+from proxy.http.service import Admission, Session
+from proxy.impersonation import Impersonation
+from proxy.missing_rule import MissingRule
+from proxy.observe.access_log import AccessLog
 from proxy.observe.log_writer import LogWriter
-from proxy.requestinfo import resolve
+from proxy.requestinfo import Kind
+from proxy.speaker import PassedThrough
 from tests.observe.conftest import Reader
 
 TARGET = b"/api/v1/namespaces/n%61/pods/p/exec?command=cat&command=/secret&token=abc"
-ENTRY = Entry(
-    audit_id="0f8fad5b-d9cb-469f-a165-70867728950e",
-    method=b"POST",
-    target=TARGET,
-    info=resolve(b"POST", TARGET),
-    kind="upgrade",
-    code=101,
-    client="127.0.0.1:50000",
-    user_agent=b"kubectl/v1.36",
-    duration=1.5,
-    upstream=0.0123456,
-    bytes_in=10,
-    bytes_out=20,
-    identity=Identity("alice@example.com", ("dev", "ops")),
-)
+BEARER = Bearer("alice@example.com")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An exchange that has ended, as far as the log looks at it."""
+
+    method: bytes = b"POST"
+    target: bytes = TARGET
+    user_agent: bytes = b"kubectl/v1.36"
+    forwarded_for: tuple[bytes, ...] = ()
+    identity: Impersonation | PassedThrough | None = None
+    address: str = "127.0.0.1:50000"
+    audit_id: str = "0f8fad5b-d9cb-469f-a165-70867728950e"
+    kind: Kind = "upgrade"
+    status: int = 200
+    began_at: float = 1.0
+    sent_at: float = 1.1
+    answered_at: float = 1.1123456
+    ended_at: float = 2.5
+    bytes_received: int = 10
+    bytes_sent: int = 20
+    error: errors.ProxyError | None = None
+    missing: MissingRule | None = None
+    session: Session | None = None
+    truncated: bool = False
+    impersonation_forbidden: bool = False
+    client_left: bool = False
+
+    @property
+    def head(self) -> RequestHead:
+        return RequestHead(
+            self.method,
+            self.target,
+            True,
+            forwarded_for=tuple(self.forwarded_for),
+            user_agent=self.user_agent,
+        )
+
+    @property
+    def client(self) -> SimpleNamespace:
+        return SimpleNamespace(address=self.address)
+
+    @property
+    def admission(self) -> Admission | None:
+        return None if self.identity is None else Admission(self.identity, BEARER)
+
+
+def acting(username: str, *groups: str, original: str = "") -> Impersonation:
+    return Impersonation(username, groups, b"", 0, original=original)
+
+
+ALICE = acting("alice@example.com", "dev", "ops")
+EXCHANGE = Ended(identity=ALICE)
+
+
+def write(log: AccessLog, exchange: Ended) -> None:
+    log.write(cast(Exchange, exchange))
 
 
 class Lines:
@@ -36,8 +87,8 @@ class Lines:
         self._reader = reader
 
     def of(self, **changes: Any) -> dict[str, Any]:
-        """The one line that the entry above, so changed, leaves."""
-        self._log.write(dataclasses.replace(ENTRY, **changes))
+        """The one line that the exchange above, so changed, leaves."""
+        write(self._log, replace(EXCHANGE, **changes))
         (line,) = self._reader.finish()
         fields = json.loads(line)
         assert isinstance(fields, dict)
@@ -64,7 +115,7 @@ def test_a_request_is_one_line(lines: Lines) -> None:
         "namespace": "na",
         "user": "alice@example.com",
         "groups": ["dev", "ops"],
-        "code": 101,
+        "code": 200,
         "kind": "upgrade",
         "duration_ms": 1500.0,
         "upstream_ms": 12.346,
@@ -78,10 +129,9 @@ def test_a_request_is_one_line(lines: Lines) -> None:
 def test_a_refusal_names_its_reason_and_what_the_operator_may_know(lines: Lines) -> None:
     fields = lines.of(
         target=b"/version",
-        info=resolve(b"POST", b"/version"),
-        code=401,
+        status=401,
         identity=None,
-        upstream=None,
+        answered_at=0.0,
         user_agent=b"",
         error=errors.AudienceMismatch("aud is 'other'"),
     )
@@ -109,15 +159,26 @@ def test_a_refusal_without_detail_has_none(lines: Lines) -> None:
     assert "detail" not in fields
 
 
-def test_what_the_status_does_not_say_is_the_outcome(lines: Lines) -> None:
-    assert lines.of(outcome="truncated")["outcome"] == "truncated"
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({"error": errors.UpstreamReset(), "truncated": True}, "truncated"),
+        ({"impersonation_forbidden": True}, "impersonation_forbidden"),
+        ({"client_left": True}, "client_left"),
+        ({"status": 101}, "upstream_ended"),
+    ],
+)
+def test_what_the_status_does_not_say_is_the_outcome(
+    lines: Lines, change: dict[str, Any], outcome: str
+) -> None:
+    assert lines.of(**change)["outcome"] == outcome
 
 
 def test_long_fields_are_cut(lines: Lines) -> None:
     fields = lines.of(
         target=b"/" + b"p" * 5000,
         user_agent=b"u" * 5000,
-        identity=Identity("alice", tuple(f"g{number}" for number in range(100))),
+        identity=acting("alice", *(f"g{number}" for number in range(100))),
     )
     assert fields["path"] == "/" + "p" * 1023
     assert fields["user_agent"] == "u" * 256
@@ -138,15 +199,17 @@ def test_a_token_in_the_path_is_masked(lines: Lines) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"method": b"GET"}, {"target": b"/other"}, {"info": resolve(b"GET", TARGET)},
-        {"info": resolve(b"POST", TARGET.replace(b"n%61", b"other"))},
-        {"identity": Identity("bob@example.com", ("dev", "ops"))},
-        {"identity": Identity("alice@example.com", ("dev",))},
-        {"identity": Identity("alice@example.com", ("dev", "ops"), original="bob")},
-        {"identity": Identity("alice@example.com", ("dev", "ops"), passed_through=True)},
-        {"client": "unix"}, {"user_agent": b"other"}, {"code": 200}, {"outcome": "truncated"},
-        {"audit_id": "other"}, {"kind": "unary"}, {"bytes_in": 11}, {"bytes_out": 21},
-        {"duration": 2.0}, {"upstream": 1.0},
+        {"method": b"GET"}, {"target": b"/other"},
+        {"target": TARGET.replace(b"n%61", b"other")},
+        {"identity": None},
+        {"identity": acting("bob@example.com", "dev", "ops")},
+        {"identity": acting("alice@example.com", "dev")},
+        {"identity": acting("alice@example.com", "dev", "ops", original="bob")},
+        {"identity": PassedThrough("alice@example.com", ("dev", "ops"), b"")},
+        {"address": "unix"}, {"user_agent": b"other"}, {"forwarded_for": (b"10.0.0.1",)},
+        {"status": 403}, {"client_left": True}, {"missing": MissingRule("list")},
+        {"audit_id": "other"}, {"kind": "unary"}, {"bytes_received": 11}, {"bytes_sent": 21},
+        {"ended_at": 3.0}, {"answered_at": 1.5},
     ],
     ids=str,
 )  # fmt: skip
@@ -154,9 +217,8 @@ def test_no_line_says_what_only_another_was_to_say(
     writer: LogWriter, reader: Reader, change: dict[str, Any]
 ) -> None:
     log = AccessLog(writer)
-    changed = dataclasses.replace(ENTRY, **change)
-    for entry in (ENTRY, changed, ENTRY):
-        log.write(entry)
+    for exchange in (EXCHANGE, replace(EXCHANGE, **change), EXCHANGE):
+        write(log, exchange)
     first, other, again = (json.loads(line) for line in reader.finish())
     for fields in (first, other, again):
         del fields["ts"]

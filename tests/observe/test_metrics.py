@@ -150,7 +150,7 @@ def test_smuggled_identities_are_counted_by_header(
 def test_a_unary_request_is_in_flight_until_it_ends(metrics: Metrics) -> None:
     metrics.request_begun("unary")
     assert value(metrics, "requests_in_flight", "unary") == 1
-    metrics.request_answered("unary", 0.2)
+    metrics.request_answered("unary", 0.1, 0.2)
     metrics.request_ended("unary", 201, 0.1)
     assert value(metrics, "requests_in_flight", "unary") == 0
     assert value(metrics, "request_duration_seconds", "unary") == 1
@@ -161,7 +161,7 @@ def test_a_unary_request_is_in_flight_until_it_ends(metrics: Metrics) -> None:
 def test_a_stream_is_open_from_its_answer_to_its_end(metrics: Metrics, kind: Kind) -> None:
     metrics.request_begun(kind)
     assert value(metrics, "streams_open", kind) == 0
-    metrics.request_answered(kind, 0.2)
+    metrics.request_answered(kind, 0.1, 0.2)
     assert value(metrics, "streams_open", kind) == 1
     metrics.request_ended(kind, 200, 3600)
     assert value(metrics, "streams_open", kind) == 0
