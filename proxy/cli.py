@@ -124,7 +124,7 @@ def _with_config(arguments: Sequence[str], name: str) -> int:
 
     run: Callable[[Config], int] = getattr(server, name)
     # What was imported stays. Looked through for garbage with the rest, it would halt everything
-    # for some 40 ms whenever a tide of connections makes Python look at all there is.
+    # for 16 ms whenever a tide of connections makes Python look at all there is.
     gc.freeze()
     gc.enable()
     return run(config)
