@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import os
 import signal
 import sys
@@ -108,7 +107,6 @@ def _with_config(arguments: Sequence[str], name: str) -> int:
     signal.signal(signal.SIGTERM, _leave)
     from proxy.slim_aiohttp import load_aiohttp
 
-    gc.disable()  # an import leaves no garbage
     load_aiohttp()  # before anything below imports it
     try:
         config = load(
@@ -123,10 +121,6 @@ def _with_config(arguments: Sequence[str], name: str) -> int:
     from proxy import server
 
     run: Callable[[Config], int] = getattr(server, name)
-    # What was imported stays. Looked through for garbage with the rest, it would halt everything
-    # for 16 ms whenever a tide of connections makes Python look at all there is.
-    gc.freeze()
-    gc.enable()
     return run(config)
 
 
