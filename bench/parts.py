@@ -23,7 +23,8 @@ from proxy.authn.cache import TokenCache
 from proxy.authn.keyset import KeySet, parse_jwks
 from proxy.authn.mapping import ClaimMapping
 from proxy.authn.verifier import TokenRules
-from proxy.denial import Bearer, parse_deny_list
+from proxy.denial import Bearer
+from proxy.deny_list import parse_deny_list
 from proxy.gate import Gate
 from proxy.headers import RequestHeaders
 from proxy.http.audit_id import new_audit_id

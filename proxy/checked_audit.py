@@ -1,7 +1,7 @@
 """What keeps an audit or recordings from starting, found out with nothing made and nothing sent.
 
 ``serve``, ``check-config`` and ``doctor`` ask the same questions, so they refuse the same in the
-same words.
+same words. What a question needs is loaded when it is asked: most who serve have no audit.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from proxy.audit.log_file import refuse_pipe
-from proxy.audit.policy_file import InvalidPolicy, parse_policy
 from proxy.config.files import CheckAudit
-from proxy.credentials.kubeconfig import webhook_problems_of
 from proxy.files import MAX_BYTES, explain
 
 STDOUT: Final = "-"
@@ -24,6 +21,8 @@ def _policy_problems(content: bytes) -> list[str]:
     """Return all that is wrong with an audit policy."""
     if len(content) > MAX_BYTES:
         return [f"is larger than {MAX_BYTES} bytes"]
+    from proxy.audit.policy_file import InvalidPolicy, parse_policy
+
     try:
         parse_policy(content)
     except InvalidPolicy as error:
@@ -31,10 +30,19 @@ def _policy_problems(content: bytes) -> list[str]:
     return []
 
 
+def _webhook_problems(content: bytes, path: Path) -> list[str]:
+    """Return all that is wrong with the kubeconfig of an audit webhook."""
+    from proxy.credentials.kubeconfig import webhook_problems_of
+
+    return webhook_problems_of(content, path)
+
+
 def _log_problems(path: Path) -> list[str]:
     """Return why the audit log could not be opened, rotated and appended to."""
     if str(path) == STDOUT:
         return []
+    from proxy.audit.log_file import refuse_pipe
+
     try:
         if not path.parent.exists():
             return [f"cannot be written to: there is no folder {str(path.parent)!a}; make it"]
@@ -64,11 +72,13 @@ def policy_warnings(path: Path | None) -> list[str]:
     """Return what ``serve`` would log of a policy that it can use."""
     if path is None:
         return []
+    from proxy.audit.policy_file import parse_policy
+
     return [f"--audit-policy-file {path}: {line}" for line in parse_policy(path.read_bytes())[1]]
 
 
 AUDIT_CHECKS: Final = CheckAudit(
-    _policy_problems, webhook_problems_of, _log_problems, _recordings_problems
+    _policy_problems, _webhook_problems, _log_problems, _recordings_problems
 )
 # Where an init container runs, the folders of log and recordings need not be.
-AUDIT_CHECKS_BEFOREHAND: Final = CheckAudit(_policy_problems, webhook_problems_of)
+AUDIT_CHECKS_BEFOREHAND: Final = CheckAudit(_policy_problems, _webhook_problems)

@@ -105,6 +105,9 @@ def _prepare(arguments: Sequence[str]) -> int:
 def _with_config(arguments: Sequence[str], name: str) -> int:
     # As process 1 of a container, a program without a handler does not notice SIGTERM at all.
     signal.signal(signal.SIGTERM, _leave)
+    from proxy.slim_aiohttp import load_aiohttp
+
+    load_aiohttp()  # before anything below imports it
     try:
         config = load(
             arguments,

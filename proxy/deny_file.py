@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy.denial import Bearer, DenyList, InvalidDenyList, parse_deny_list
+from proxy.denial import Bearer, DenyList, InvalidDenyList
+from proxy.deny_list import parse_deny_list
 from proxy.errors import Denied
 from proxy.files import FollowedFile
 from proxy.followed import Followed

@@ -6,7 +6,7 @@ read a setting otherwise than the others.
 
 from __future__ import annotations
 
-from proxy.authn.configuration.plan import InvalidConfiguration, Plan, plans_of_file
+from proxy.authn.configuration.plan import InvalidConfiguration, Plan
 from proxy.authn.issuer import IssuerSettings
 from proxy.authn.mapping import ClaimMapping
 from proxy.authn.verifier import TokenRules
@@ -20,6 +20,9 @@ def plans_of(config: Config, content: bytes | None = None) -> list[Plan]:
     Raises InvalidConfiguration.
     """
     if content is not None:
+        # Only who has such a file pays for YAML and for its rules.
+        from proxy.authn.configuration.planning import plans_of_file
+
         return plans_of_file(
             content,
             leeway=config.oidc_clock_skew,

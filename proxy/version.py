@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import metadata
 
 
+@functools.cache  # to read it is to parse the README too
 def installed_version() -> str:
     """Return the version of the installed distribution; a bare checkout has none."""
     try:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.denial import Bearer, DenyList, InvalidDenyList, parse_deny_list
+from proxy.denial import Bearer, DenyList, InvalidDenyList
+from proxy.deny_list import parse_deny_list
 
 ISSUER = "https://idp.tail1234.ts.net"
 ALICE = Bearer("alice@example.com", ("ops", "dev"), ISSUER, "userid:1", "0e1f")

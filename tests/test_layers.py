@@ -21,6 +21,7 @@ PURE = {
     "proxy/audit/policy.py",
     "proxy/audit/policy_file.py",
     "proxy/denial.py",
+    "proxy/deny_list.py",
     "proxy/errors.py",
     "proxy/forwarded.py",
     "proxy/headers.py",

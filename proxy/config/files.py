@@ -11,11 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from proxy.config.model import Config
 from proxy.config.report import Report
-from proxy.denial import InvalidDenyList, parse_deny_list
+from proxy.denial import InvalidDenyList
 from proxy.files import open_regular
 
 ReadFile = Callable[[Path], bytes]
@@ -106,8 +104,12 @@ def check_files(
 def check_deny_file(config: Config, read_file: ReadFile, report: Report) -> None:
     """Report a deny file that could not be used as it must be at the start."""
     content = _read("deny_file", config.deny_file, read_file, report)
+    if content is None:
+        return
+    from proxy.deny_list import parse_deny_list  # only who has one pays for YAML
+
     try:
-        parse_deny_list(content or b"")
+        parse_deny_list(content)
     except InvalidDenyList as error:
         report.value("deny_file", str(config.deny_file), str(error))
 
@@ -161,6 +163,8 @@ def _has_certificate(content: bytes) -> bool:
 
 
 def _is_mapping(content: bytes) -> bool:
+    import yaml  # as above
+
     try:
         return isinstance(yaml.compose(content, Loader=yaml.SafeLoader), yaml.MappingNode)
     except (yaml.YAMLError, RecursionError):

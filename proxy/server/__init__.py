@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -34,7 +35,6 @@ from proxy.plans import policy_of
 from proxy.refusals import Refusals
 from proxy.reviews.client import Reviewer
 from proxy.reviews.self_check import WithheldCredential
-from proxy.server.auditing import auditing
 from proxy.server.building import (
     StartError,
     certificate_of,
@@ -67,6 +67,9 @@ _log = logging.getLogger(__name__)
 
 def serve(config: Config) -> int:
     """Run the proxy until SIGTERM or SIGINT; return the exit status."""
+    # What was imported stays. Looked through for garbage with the rest, it would halt everything
+    # for 16 ms whenever a tide of connections makes Python look at all there is.
+    gc.freeze()
     writer = logs.setup()
     try:
         status = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_run(config, writer))
@@ -136,9 +139,15 @@ async def _run(config: Config, writer: LogWriter) -> int:
         if (tracing := tracing_of(config)) is not None:
             observers.append(tracing)
             stack.push_async_callback(send_spans, tracing)
-        audit = await stack.enter_async_context(auditing(config, metrics, stop))
-        if audit is not None:
+        audit_policy = None
+        if config.audit_policy_file is not None:
+            from proxy.server.auditing import auditing  # only who audits pays for it
+
+            audit = await stack.enter_async_context(
+                auditing(config, config.audit_policy_file, metrics, stop)
+            )
             observers.append(audit.observer)
+            audit_policy = audit.policy
         service = Service(
             gate=gates,
             credential=withheld,
@@ -168,7 +177,6 @@ async def _run(config: Config, writer: LogWriter) -> int:
             denial.on_change = listener.end_denied
             await stack.enter_async_context(background("deny-file", denial.run(), stop))
         pools = (pool, bare_pool)
-        audit_policy = audit.policy if audit else None
         parts = Parts(
             service, listener, pools, credential, issuers, cache, denial, check, audit_policy
         )

@@ -35,12 +35,11 @@ class Audit:
 
 
 @contextlib.asynccontextmanager
-async def auditing(config: Config, metrics: Metrics, stop: Stop) -> AsyncIterator[Audit | None]:
-    """Yield what audits, if there is to be an audit; on the way out, write what is left."""
-    if config.audit_policy_file is None:
-        yield None
-        return
-    followed = _policy(config.audit_policy_file)
+async def auditing(
+    config: Config, policy: Path, metrics: Metrics, stop: Stop
+) -> AsyncIterator[Audit]:
+    """Yield what audits by the policy in a file; on the way out, write what is left."""
+    followed = _policy(policy)
     async with contextlib.AsyncExitStack() as stack:
         sinks: list[Sink] = []
         if config.audit_log_path is not None:

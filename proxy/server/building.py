@@ -20,11 +20,9 @@ from proxy.config import Address, Config
 from proxy.credentials.certificates import CertificateError
 from proxy.credentials.credential import Credential, from_files
 from proxy.credentials.endpoint import Upstream
-from proxy.credentials.kubeconfig import KubeconfigError, from_kubeconfig
 from proxy.credentials.serving import GivenCertificate, OwnCertificate, ServingCertificate
 from proxy.credentials.trust import write_trust_directory
 from proxy.denial import InvalidDenyList
-from proxy.deny_file import DenyFile
 from proxy.files import SourceError, explain
 from proxy.gate import Gate
 from proxy.http.pool import Pool
@@ -43,6 +41,7 @@ from proxy.sockets import RESERVED, affordable_connections
 from proxy.version import installed_version
 
 if TYPE_CHECKING:
+    from proxy.deny_file import DenyFile
     from proxy.observe.tracing import Tracing
 
 GO_IDLE: Final = 90.0  # seconds after which Go's clients give up idle connections
@@ -60,6 +59,8 @@ class StartError(Exception):
 
 def upstream_of(config: Config) -> tuple[Upstream, Credential]:
     if config.kubeconfig is not None:
+        from proxy.credentials.kubeconfig import KubeconfigError, from_kubeconfig
+
         try:
             upstream, credential = from_kubeconfig(config.kubeconfig)
         except (KubeconfigError, OSError) as error:
@@ -161,6 +162,8 @@ def recorder_of(config: Config) -> Recorder | None:
 def denial_of(config: Config) -> DenyFile | None:
     if config.deny_file is None:
         return None
+    from proxy.deny_file import DenyFile  # as in all of this: only who has one pays for YAML
+
     try:
         return DenyFile(config.deny_file)
     except (SourceError, InvalidDenyList) as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from proxy.authn.authenticator import Authenticator
 from proxy.config import Config
-from proxy.deny_file import DenyFile
 from proxy.gate import Gate
 from proxy.impersonation import Policy
 from proxy.refusals import Refusals
@@ -12,6 +13,9 @@ from proxy.review_gate import ReviewGate
 from proxy.reviews.client import Reviewer
 from proxy.reviews.grants import UserGrants
 from proxy.whoami.page import OwnCredential, Whoami
+
+if TYPE_CHECKING:
+    from proxy.deny_file import DenyFile
 
 
 def page_of(

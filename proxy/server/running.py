@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.config import Address, Config
 from proxy.credentials.serving import ServingCertificate
+from proxy.freed import give_back
 from proxy.http.acceptor import Acceptor
 from proxy.http.listener import Listener
 from proxy.http.pool import Pool
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.observe.tracing import Tracing
 
 HOUSEKEEPING: Final = 1.0  # seconds between two rounds
+GIVE_BACK_EVERY: Final = 60  # rounds
 LAST_SPANS: Final = 3.0  # seconds that a collector has for them at the end
 
 _log = logging.getLogger(__name__)
@@ -69,12 +72,14 @@ async def listening(
 
 
 async def keep_house(pools: Iterable[Pool], certificate: ServingCertificate | None) -> None:
-    while True:
+    for rounds in itertools.count(1):
         await asyncio.sleep(HOUSEKEEPING)
         for pool in pools:
             pool.expire()
         if certificate is not None:
             certificate.refresh(time.time())
+        if rounds % GIVE_BACK_EVERY == 0:
+            give_back()
 
 
 async def send_spans(tracing: Tracing) -> None:

@@ -6,12 +6,11 @@ import asyncio
 import time
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-from proxy.audit.followed_policy import FollowedPolicy
 from proxy.authn.cache import TokenCache
 from proxy.config import Config
 from proxy.credentials.credential import Credential, readiness
-from proxy.deny_file import DenyFile
 from proxy.http.listener import Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Admission, Service
@@ -19,6 +18,10 @@ from proxy.issuers import Issuers
 from proxy.observe.admin import Check
 from proxy.observe.metrics import Metrics
 from proxy.reviews.self_check import SelfCheck
+
+if TYPE_CHECKING:
+    from proxy.audit.followed_policy import FollowedPolicy
+    from proxy.deny_file import DenyFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from typing import Any, Final
 import pytest
 
 from proxy.authn.authenticator import Authenticator, TrustedIssuer
-from proxy.authn.configuration.plan import InvalidConfiguration, plans_of_file
+from proxy.authn.configuration.plan import InvalidConfiguration
+from proxy.authn.configuration.planning import plans_of_file
 from proxy.authn.distributed import ClaimsElsewhere
 from proxy.errors import IssuerUnknown, ProxyError
 from proxy.userinfo import as_claims

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from proxy.algorithms import ALGORITHMS
 from proxy.authn.cel.environment import Environment
-from proxy.authn.configuration.plan import InvalidConfiguration, plans_of_file
+from proxy.authn.configuration.plan import InvalidConfiguration
+from proxy.authn.configuration.planning import plans_of_file
 from proxy.authn.configuration.validation import CannotCompile
 from proxy.authn.expression import EvaluationError, Other
 from tests.fuzz.settings import check_words
