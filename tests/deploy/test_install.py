@@ -12,6 +12,7 @@ from proxy.cli import main
 from tests.deploy.helm import CHART, HEADLAMP, OVERLAY, Helm, of_kind
 from tests.deploy.installing import NAMED, SECRET, create_pod, installed
 from tests.deploy.pods import parts
+from tests.deploy.test_records import EVERYTHING as RECORDS
 from tests.real.cluster import Cluster
 
 
@@ -99,6 +100,7 @@ def test_the_standalone_proxy_and_all_that_watches_it_install(
         "--set=standalone.enabled=true,standalone.tls.secretName=tls",
         "--set=standalone.autoscaling.enabled=true,networkPolicy.enabled=true",
         "--set=metrics.dashboard.enabled=true",
+        *RECORDS,
     )
     with installed(helm, cluster, "proxy", CHART, restricted, *values) as notes:
         template = json.loads(cluster.kubectl("-n", restricted, "get", "deploy", "-ojson").stdout)[
