@@ -81,7 +81,8 @@ def test_what_inject_prints_is_taken_whole(
 ) -> None:
     rendered = helm.template(HEADLAMP, "--set=clusterRoleBinding.create=false")
     (tmp_path / "m.yaml").write_text(yaml.safe_dump_all(rendered))
-    main(["inject", "--oidc-secret=headlamp-oidc", str(tmp_path / "m.yaml")])
+    mounts = ("--mount=configmap/a:/a", "--mount=secret/b:/b", "--mount=claim/c:/c")
+    main(["inject", "--oidc-secret=headlamp-oidc", *mounts, str(tmp_path / "m.yaml")])
     documents = list(yaml.safe_load_all(capsys.readouterr().out))
     deployment = of_kind(documents, "Deployment")
     deployment["metadata"]["namespace"] = namespace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 import yaml
 
 from proxy.audit.policy_file import InvalidPolicy, parse_policy
+from proxy.cli import main
 from tests.deploy.disk import Disk
-from tests.deploy.helm import CHART, ROOT, Helm, Object, of_kind
+from tests.deploy.helm import CHART, HEADLAMP, ROOT, Helm, Object, of_kind
 from tests.deploy.pods import kustomized, pod
 from tests.deploy.test_chart import ALICE, ISSUER, STANDALONE, notes, refusal
 from tests.issuer import FakeIssuer
@@ -268,14 +270,33 @@ def test_the_notes_say_what_is_written_down_and_where(
     assert words in notes(helm4, tmp_path, ISSUER, ALICE, STANDALONE, *values)
 
 
+OWN_POLICY: Object = {
+    "kind": "ConfigMap",
+    "metadata": {"name": "headlamp-auth-proxy-audit"},
+    "data": {"policy.yaml": json.dumps(POLICY | {"rules": [RULE]})},
+}
+
+
 def test_the_patch_in_the_documentation_audits_beside_headlamp(helm4: Helm, tmp_path: Path) -> None:
     spec = kustomized(helm4, tmp_path, documented("audit", "# kustomize"))
-    policy = documented("audit", "apiVersion: audit.k8s.io/v1")
-    made = {"kind": "ConfigMap", "metadata": {"name": "headlamp-auth-proxy-audit"}}
-    disk = Disk(tmp_path / "pod", [made | {"data": {"policy.yaml": policy}}], spec, {})
+    disk = Disk(tmp_path / "pod", [OWN_POLICY], spec, {})
     assert [a.partition("=")[0] for a in disk.arguments[3:]] == [
         "--audit-policy-file",
         "--audit-log-path",
     ]
     check_config(*ISSUER_FLAGS, *disk.arguments[3:])
     assert set(disk.mounts) >= {"/run/auth-proxy/keys", "/run/auth-proxy/trust"}
+
+
+def test_the_command_in_the_documentation_audits_beside_headlamp(
+    helm4: Helm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "audit.md").read_text()
+    typed = page[page.index("    headlamp-auth-proxy inject") :].partition("\n\n")[0]
+    _, *words, file = shlex.split(typed.replace("\\\n", ""))
+    rendered = helm4.template(HEADLAMP, "--set=clusterRoleBinding.create=false")
+    (tmp_path / file).write_text(yaml.safe_dump_all(rendered))
+    assert main([*words, str(tmp_path / file)]) == 0
+    spec = pod(list(yaml.safe_load_all(capsys.readouterr().out)))
+    disk = Disk(tmp_path / "pod", [OWN_POLICY], spec, {})
+    check_config(*ISSUER_FLAGS, *disk.arguments[3:])

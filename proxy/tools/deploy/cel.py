@@ -20,11 +20,11 @@ from proxy.tools.deploy.sidecar import (
     NAME,
     SERVICE_ACCOUNT,
     TRUST,
-    USER,
     Sidecar,
     headlamp_environment,
     headlamp_mounts,
     volumes,
+    writing_group,
 )
 
 IMAGE, ARGUMENTS, ENVIRONMENT = "@IMAGE@", "@ARGUMENTS@", "@ENVIRONMENT@"
@@ -74,12 +74,9 @@ def _proxy() -> str:
 
 
 def _group() -> str:
-    """Return the patches that let the proxy write to a claim, where no group of the pod does.
-
-    What is on it stays as it is if the group may write there already, and so owner-only.
-    """
+    """Return the patches that let the proxy write to a claim, where no group of the pod does."""
     context = "object.spec.securityContext"
-    fields = {"fsGroup": USER, "fsGroupChangePolicy": "OnRootMismatch"}
+    fields = writing_group()
     whole = _patch("add", "/spec/securityContext", _cel(("spec", "securityContext"), fields))
     parts = [_patch("add", f"/spec/securityContext/{k}", json.dumps(v)) for k, v in fields.items()]
     return (
