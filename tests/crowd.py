@@ -14,9 +14,11 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from tests.witness import Ledger, Sent, pattern
+from tests.sessions.frames import message
+from tests.witness import STDIN, STDOUT, TERMINAL, Ledger, Sent, pattern
 
 PATIENCE = 30.0  # seconds for any one answer
+SWITCHED = {"tunnel", "terminal"}  # what is answered by 101
 
 Mint = Callable[[str, list[str]], str]  # a user's address and groups -> a token
 
@@ -103,7 +105,7 @@ class Line:
         sent = Sent(person.name, person.groups, at_most=2 if repeatable else int(good))
         number = self.ledger.enter(sent)
         method = "POST" if body else "GET"
-        target = f"/api/v1/namespaces/default/{'pods/p/exec' if do == 'tunnel' else 'configmaps'}"
+        target = f"/api/v1/namespaces/default/{'pods/p/exec' if do in SWITCHED else 'configmaps'}"
         if do == "watch":
             query += "&watch=true"
         lines = [
@@ -112,11 +114,13 @@ class Line:
             f"Authorization: Bearer {person.token if token is None else token}",
             f"Content-Length: {body}" if body else "Accept: application/json",
         ]
-        if do == "tunnel":
+        if do in SWITCHED:
             lines += ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
                       "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg=="]  # fmt: skip
+        if do == "terminal":
+            lines.append(f"Sec-WebSocket-Protocol: {TERMINAL}")
         raw = "\r\n".join([*lines, "", ""]).encode() + pattern(number, body)
-        statuses: tuple[int, ...] = (101,) if do == "tunnel" else (200,)
+        statuses: tuple[int, ...] = (101,) if do in SWITCHED else (200,)
         if not good:
             statuses = (401,)
         elif body or do == "reset":
@@ -139,7 +143,7 @@ class Line:
             if answer.status != 101 and (asked.do != "watch" or answer.status != 200):
                 answer.body = await self._body(answer)
         self._compare(asked, answer)
-        if asked.do not in {"watch", "tunnel"}:
+        if asked.do not in {"watch", *SWITCHED}:
             self.ledger.settle(asked.number)
         return asked, answer
 
@@ -157,6 +161,13 @@ class Line:
         self.writer.write(pattern(asked.number, size))
         async with asyncio.timeout(PATIENCE):
             assert await self.reader.readexactly(size) == pattern(asked.number, size)
+
+    async def printed(self, asked: Asked) -> None:
+        """Type a key at a terminal, and read what it prints next."""
+        self.writer.write(message(STDIN, b"x", masked=True))
+        expected = message(STDOUT, pattern(asked.number, asked.size))
+        async with asyncio.timeout(PATIENCE):
+            assert await self.reader.readexactly(len(expected)) == expected
 
     def abort(self) -> None:
         """Leave without a word, whatever is under way."""

@@ -93,6 +93,7 @@ PURE = {
     "proxy/tools/deploy/cel.py",
     "proxy/tools/deploy/findings.py",
     "proxy/tools/deploy/fragments.py",
+    "proxy/tools/deploy/mounts.py",
     "proxy/tools/deploy/rbac.py",
     "proxy/tools/deploy/sidecar.py",
     "proxy/tools/deploy/stream.py",

@@ -28,10 +28,13 @@ from urllib.parse import parse_qs, urlsplit
 import h11
 
 from proxy.reviews.client import USER_AGENT
+from tests.sessions.frames import message
 
 OWN_GROUP = "headlamp-auth-proxy:authenticated"
 CREDENTIAL = "the-proxys-own-token"
 REVIEWS = (b"/apis/authentication.k8s.io/", b"/apis/authorization.k8s.io/")
+TERMINAL = "v5.channel.k8s.io"
+STDIN, STDOUT = 0, 1  # channels of it
 HANGING = 3600.0  # seconds, longer than any test
 
 
@@ -140,6 +143,7 @@ class _Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._doomed = False
         self._tunnel = False
+        self._echoes = False
         self._streaming: asyncio.TimerHandle | None = None
         self._writable = True
         self.number = 0
@@ -164,7 +168,8 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._tunnel:
-            self.transport.write(data)
+            if self._echoes:
+                self.transport.write(data)
             return
         self._http.receive_data(data)
         try:
@@ -283,13 +288,26 @@ class _Connection(asyncio.Protocol):
 
     def tunnel(self) -> None:
         """Switch protocols, and send back whatever comes."""
-        self._send(
-            h11.InformationalResponse(
-                status_code=101, headers=[("Connection", "Upgrade"), ("Upgrade", "websocket")]
-            )
-        )
-        self._tunnel = True
+        self._switch()
+        self._echoes = True
         self.transport.write(self._http.trailing_data[0])
+
+    def terminal(self) -> None:
+        """Print ``size`` bytes at once and then every ``every`` seconds, whatever is typed."""
+        self._switch(("Sec-WebSocket-Protocol", TERMINAL))
+        self._print()
+
+    def _print(self) -> None:
+        if self._writable:
+            printed = pattern(self.number, int(self.query["size"]))
+            self.transport.write(message(STDOUT, printed))
+        every = float(self.query.get("every", HANGING))
+        self._streaming = asyncio.get_running_loop().call_later(every, self._print)
+
+    def _switch(self, *more: tuple[str, str]) -> None:
+        upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket"), *more]
+        self._send(h11.InformationalResponse(status_code=101, headers=upgrade))
+        self._tunnel = True
 
 
 _ANSWERS: dict[str, Callable[[_Connection], None]] = {
@@ -304,6 +322,7 @@ _ANSWERS: dict[str, Callable[[_Connection], None]] = {
         "hang",
         "watch",
         "tunnel",
+        "terminal",
         "unknown",
     )
 }

@@ -1,14 +1,15 @@
-"""Mixed traffic for an hour, and a verdict: are memory, descriptors and tasks flat?
+"""Mixed traffic for an hour, all of it written down, and a verdict: is the proxy still the same?
 
     make soak                          # SOAK_MINUTES=60
     SOAK_MINUTES=5 SOAK_RATE=100 make soak
 
 An API server that is scripted at its socket (``tests.witness``) answers lists, big bodies, uploads,
-watches and tunnels, and loses its connections now and then; an issuer rotates its keys; clients
-come and go, with good and bad and refreshed tokens, politely and not. All of it with real
-processes over TLS. Samples are taken every few seconds; the curves are printed, and written as CSV
-and SVG into ``soak/``. The exit status is 1 if a curve is not flat, if something is left when the
-traffic has ended, or if any answer or identity was wrong.
+watches, tunnels and terminals, and loses its connections now and then; an issuer rotates its keys;
+clients come and go, with good and bad and refreshed tokens, politely and not. All of it with real
+processes over TLS, and audited (to a file and a webhook), recorded and traced. Samples are taken
+every few seconds; the curves are printed, and written as CSV and SVG into ``soak/``. The exit
+status is 1 if a curve is not flat, if something is left when the traffic has ended, if any answer
+or identity was wrong, if something was not written down, or if a secret was.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import trustme
 import uvloop
 
 from bench.soak.judge import drawing
+from bench.soak.outlets import FLAGS, Outlets
 from bench.soak.traffic import Traffic
 from bench.soak.watched import Watched
 from tests.crowd import Person
@@ -54,15 +56,17 @@ def main() -> int:
 async def _soak(folder: Path, issuer: FakeIssuer, seconds: float, rate: float) -> int:
     ledger = Ledger()
     async with Witness(ledger).run(_tls(folder)) as witness:
-        with Serve(folder, *_flags(folder, issuer, witness)) as serve:
+        flags = (*_flags(folder, issuer, witness), *FLAGS)
+        with Serve(folder, *flags, every_sink=True) as serve:
             serve.wait_ready()
+            outlets = Outlets(serve)
             people = [Person(f"user-{n}@example.com", issuer.token) for n in range(PEOPLE)]
             trust = ssl.create_default_context(cafile=str(serve.ca_file))
             traffic = Traffic(ledger, witness, people, serve.port, trust, rate)
             watched = Watched("scripted API server", serve)
             before = await _after_one_request(traffic, watched)
             beside = [
-                asyncio.create_task(_sample(watched, max(1.0, seconds / SAMPLES))),
+                asyncio.create_task(_sample(watched, outlets, max(1.0, seconds / SAMPLES))),
                 asyncio.create_task(_rotate(issuer, traffic)),
             ]
             await traffic.run(seconds)
@@ -72,9 +76,11 @@ async def _soak(folder: Path, issuer: FakeIssuer, seconds: float, rate: float) -
             failures = [f"{task.get_name()}: {task.exception()!r}"
                         for task in beside if not task.cancelled()]  # fmt: skip
             remains = await asyncio.to_thread(watched.at_rest, before)
+            said = await asyncio.to_thread(outlets.said)
     _say(f"{ledger.heads} heads compared, {sum(traffic.seen.values())} outcomes: "
-         f"{dict(traffic.seen.most_common())}")  # fmt: skip
-    problems = [*failures, *ledger.violations, *(f"left behind: {what}" for what in remains)]
+         f"{dict(traffic.seen.most_common())}", f"written down: {said}")  # fmt: skip
+    problems = [*failures, *ledger.violations, *outlets.problems(said)]
+    problems += [f"left behind: {what}" for what in remains]
     problems += [f"{c.measure.name} is not flat" for c in watched.curves() if not c.flat]
     _say(*(str(curve) for curve in watched.curves()), *problems)
     _say("FAILED" if problems else "flat, and nothing left behind")
@@ -88,9 +94,10 @@ async def _after_one_request(traffic: Traffic, watched: Watched) -> dict[str, fl
     return await asyncio.to_thread(watched.look)
 
 
-async def _sample(watched: Watched, every: float) -> None:
+async def _sample(watched: Watched, outlets: Outlets, every: float) -> None:
     while True:
         await asyncio.to_thread(watched.sample)
+        outlets.forget()
         _write(watched)
         await asyncio.sleep(every)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from tests.crowd import Asked, Line, Person
 from tests.witness import Ledger, Witness
 
-WATCHES, TUNNELS = 40, 6  # clients of a kind
+WATCHES, TUNNELS, TERMINALS = 40, 6, 6  # clients of a kind
 WORKERS = 12  # clients that share what is asked for by and by
 REFRESH_EVERY = 60.0  # seconds, each person's token
 RESTART_EVERY = 97.0  # seconds between two losses of every upstream connection
@@ -46,7 +46,7 @@ class Traffic:
         """Go on for so long, then let every client leave."""
         kinds: list[tuple[Callable[[], Awaitable[None]], int]] = [
             (self._ask, WORKERS), (self._watch, WATCHES), (self._tunnel, TUNNELS),
-            (self._refresh, 1), (self._restart, 1),
+            (self._terminal, TERMINALS), (self._refresh, 1), (self._restart, 1),
         ]  # fmt: skip
         try:
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
@@ -136,6 +136,19 @@ class Traffic:
             for _ in range(self._dice.randint(1, 30) if answer.status == 101 else 0):
                 await line.echo(asked, self._dice.choice((10, 1_000, 100_000)))
                 await asyncio.sleep(0.5)
+        finally:
+            line.abort()
+
+    async def _terminal(self) -> None:
+        line = await self._open()
+        try:
+            person, size = self._dice.choice(self.people), self._dice.choice((10, 1_000, 100_000))
+            asked = line.prepare(person, "terminal", size=size, query="&every=0.5")
+            line.send(self._tolerant(asked))
+            _, answer = await line.answer()
+            self.seen["terminals"] += 1
+            for _ in range(self._dice.randint(1, 30) if answer.status == 101 else 0):
+                await line.printed(asked)
         finally:
             line.abort()
 

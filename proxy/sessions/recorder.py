@@ -119,6 +119,7 @@ class Recording:
         self._queued = 0
         self._end: tuple[float, str] | None = None
         self._discarded = False
+        self._finished = False
         self._fd = -1
         self._size = 0
         self._sealed = False  # there is a gap, so nothing may follow but the end
@@ -173,7 +174,8 @@ class Recording:
             self._begin()
         if self._fd >= 0 and not self._sealed:
             self._write(queue)
-        if end is not None:
+        if end is not None and not self._finished:
+            self._finished = True
             self._finish(*end)
 
     def _begin(self) -> None:

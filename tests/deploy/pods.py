@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from proxy.tools.deploy.workload import headlamp_container
-from tests.deploy.helm import Object, of_kind
+from tests.deploy.helm import HEADLAMP, ROOT, Helm, Object, of_kind
+from tests.kubectl import find_kubectl
 
 
 def pod(documents: list[Object]) -> Object:
@@ -27,3 +32,21 @@ def parts(spec: Object) -> dict[str, Any]:
         "volumes": {v["name"]: v for v in spec["volumes"] if "auth-proxy" in v["name"]},
         "automount": spec["automountServiceAccountToken"],
     }
+
+
+def kustomized(helm: Helm, folder: Path, patch: str = "") -> Object:
+    """Headlamp's pod with the component, and then ``patch`` as the documentation has it applied."""
+    rendered = helm.template(HEADLAMP, "--set=clusterRoleBinding.create=false")
+    (folder / "headlamp.yaml").write_text(yaml.safe_dump_all(rendered))
+    component = Path("../" * len(folder.parts[1:])) / ROOT.relative_to("/") / "deploy/kustomize"
+    kustomization: Object = {"resources": ["headlamp.yaml"], "components": [str(component)]}
+    if patch:
+        (folder / "audit.yaml").write_text(patch)
+        target = {"kind": "Deployment", "labelSelector": "app.kubernetes.io/name=headlamp"}
+        kustomization["patches"] = [{"path": "audit.yaml", "target": target}]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    run = subprocess.run(
+        [find_kubectl(), "kustomize", folder], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return pod(list(yaml.safe_load_all(run.stdout)))

@@ -189,24 +189,6 @@ def _containers(documents: list[Object]) -> list[Object]:
     return containers
 
 
-@pytest.mark.parametrize("page", ["audit", "sessions"])
-def test_the_values_in_the_documentation_mount_what_its_flags_name(
-    page: str, helm: Helm, tmp_path: Path
-) -> None:
-    text = (ROOT / "docs" / f"{page}.md").read_text()
-    (block,) = (b for b in text.split("```yaml\n")[1:] if b.startswith("# values of the chart"))
-    values = tmp_path / "values.yaml"
-    values.write_text(block.partition("```")[0])
-    documents = helm.template(CHART, ISSUER, ALICE, STANDALONE, f"--values={values}")
-    written, (container,) = yaml.safe_load(values.read_text()), _containers(documents)
-    assert container["args"][-len(written["extraFlags"]) :] == written["extraFlags"]
-    (mount,) = (m for m in written["standalone"]["volumeMounts"] if m in container["volumeMounts"])
-    assert any(flag.partition("=")[2].startswith(mount["mountPath"]) for flag in container["args"])
-    pod = of_kind(documents, "Deployment")["spec"]["template"]["spec"]
-    assert written["standalone"]["volumes"][0] in pod["volumes"]
-    assert pod.get("securityContext") == written["standalone"].get("podSecurityContext")
-
-
 def test_the_standalone_proxy_takes_the_flags_that_it_is_given(helm: Helm, tmp_path: Path) -> None:
     values = (ISSUER, ALICE, STANDALONE, "--set=oidc.usernamePrefix=tsidp:,oidc.groupsPrefix=g:")
     documents = helm.template(CHART, *values, '--set-json=extraFlags=["--oidc-clock-skew=5s"]')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,11 @@ from tests.deploy.helm import (
     HEADLAMP,
     OVERLAY,
     OVERLAY_BEFORE_1_29,
-    ROOT,
     Helm,
     Object,
     of_kind,
 )
-from tests.deploy.pods import parts, pod
-from tests.kubectl import find_kubectl
+from tests.deploy.pods import kustomized, parts, pod
 
 SECRET = "headlamp-oidc"
 # helm removes what has another name than before, so there a person can be given another role.
@@ -90,16 +87,7 @@ def test_the_values_file_makes_nobody_cluster_admin(helm: Helm) -> None:
 
 
 def test_the_component_makes_the_same_pod_as_inject(helm: Helm, tmp_path: Path) -> None:
-    rendered = helm.template(HEADLAMP, "--set=clusterRoleBinding.create=false")
-    (tmp_path / "headlamp.yaml").write_text(yaml.safe_dump_all(rendered))
-    component = Path("../" * len(tmp_path.parts[1:])) / ROOT.relative_to("/") / "deploy/kustomize"
-    kustomization = {"resources": ["headlamp.yaml"], "components": [str(component)]}
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    run = subprocess.run(
-        [find_kubectl(), "kustomize", tmp_path], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert parts(pod(list(yaml.safe_load_all(run.stdout)))) == reference()
+    assert parts(kustomized(helm, tmp_path)) == reference()
 
 
 def test_every_volume_of_ours_has_our_name() -> None:

@@ -12,6 +12,7 @@ from proxy.cli import main
 from tests.deploy.helm import CHART, HEADLAMP, OVERLAY, Helm, of_kind
 from tests.deploy.installing import NAMED, SECRET, create_pod, installed
 from tests.deploy.pods import parts
+from tests.deploy.test_records import EVERYTHING as RECORDS
 from tests.real.cluster import Cluster
 
 
@@ -80,7 +81,8 @@ def test_what_inject_prints_is_taken_whole(
 ) -> None:
     rendered = helm.template(HEADLAMP, "--set=clusterRoleBinding.create=false")
     (tmp_path / "m.yaml").write_text(yaml.safe_dump_all(rendered))
-    main(["inject", "--oidc-secret=headlamp-oidc", str(tmp_path / "m.yaml")])
+    mounts = ("--mount=configmap/a:/a", "--mount=secret/b:/b", "--mount=claim/c:/c")
+    main(["inject", "--oidc-secret=headlamp-oidc", *mounts, str(tmp_path / "m.yaml")])
     documents = list(yaml.safe_load_all(capsys.readouterr().out))
     deployment = of_kind(documents, "Deployment")
     deployment["metadata"]["namespace"] = namespace
@@ -99,6 +101,7 @@ def test_the_standalone_proxy_and_all_that_watches_it_install(
         "--set=standalone.enabled=true,standalone.tls.secretName=tls",
         "--set=standalone.autoscaling.enabled=true,networkPolicy.enabled=true",
         "--set=metrics.dashboard.enabled=true",
+        *RECORDS,
     )
     with installed(helm, cluster, "proxy", CHART, restricted, *values) as notes:
         template = json.loads(cluster.kubectl("-n", restricted, "get", "deploy", "-ojson").stdout)[

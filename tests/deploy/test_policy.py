@@ -8,7 +8,9 @@ import pytest
 
 from tests.deploy.helm import CHART, OVERLAY, Helm, Object
 from tests.deploy.installing import NAMED, SECRET, create_pod, headlamp_pod, installed, stock_pod
-from tests.deploy.pods import parts
+from tests.deploy.pods import parts, pod
+from tests.deploy.test_chart import STANDALONE
+from tests.deploy.test_records import EVERYTHING
 from tests.real.cluster import Cluster
 
 
@@ -28,6 +30,39 @@ def test_the_policy_injects_the_pod_that_the_values_file_makes(
     assert spec["enableServiceLinks"] is False
     assert spec["terminationGracePeriodSeconds"] == 45
     assert "initContainers" not in untouched
+
+
+@pytest.mark.parametrize("own_group", [None, 101])
+def test_the_policy_injects_the_audit_and_recordings_of_the_standalone_proxy(
+    helm4: Helm, cluster: Cluster, restricted: str, own_group: int | None
+) -> None:
+    cluster.kubectl("-n", restricted, "create", "serviceaccount", "headlamp")
+    values = (*EVERYTHING, SECRET, NAMED, "--set=fullnameOverride=proxy")
+    alone = pod(helm4.template(CHART, STANDALONE, *values)) | {"serviceAccountName": "headlamp"}
+    stock = stock_pod(helm4)
+    if own_group is not None:
+        stock["securityContext"] = {"fsGroup": own_group}
+    label = {"headlamp-auth-proxy/inject": "true"}
+    injection = "--set=injection.enabled=true"
+    with installed(helm4, cluster, "proxy", CHART, restricted, *values, injection):
+        spec = _injected(cluster, restricted, stock, label)
+        wanted = json.loads(create_pod(cluster, restricted, alone, {}).stdout)["spec"]
+    assert _records(spec["initContainers"][0], spec) == _records(wanted["containers"][0], wanted)
+    context = {"fsGroup": own_group} if own_group else wanted["securityContext"]
+    assert spec["securityContext"] == context
+
+
+def _records(container: Object, spec: Object) -> dict[str, list[Object]]:
+    """What of a pod is the audit's and the recordings'; everything of it is known by its name."""
+    words = ("audit", "record")
+    return {
+        "args": [a for a in container["args"] if any(word in a for word in words)],
+        "env": container["env"],
+        "mounts": [
+            m for m in container["volumeMounts"] if any(word in m["name"] for word in words)
+        ],
+        "volumes": [v for v in spec["volumes"] if any(word in v["name"] for word in words)],
+    }
 
 
 def _injected(cluster: Cluster, namespace: str, spec: Object, labels: dict[str, str]) -> Object:

@@ -74,6 +74,22 @@ def test_a_file_is_owner_only_and_has_its_name_when_it_is_whole(
     assert not recording.trouble
 
 
+@pytest.mark.parametrize("session", [True, False])
+def test_a_recording_ends_once_though_the_thread_looks_at_it_again(
+    start: Callable[..., Recording], ended: Ended, session: bool
+) -> None:
+    """As it does where the end comes while it is writing what came before."""
+    recording = start()
+    recording.begun.result(PATIENCE)
+    if session:
+        recording.finish("exit status 0", 102.0)
+    else:
+        recording.discard()
+    recording._recorder.close()
+    recording.work()
+    assert ended.results == (["whole"] if session else [])
+
+
 def test_where_there_was_no_session_there_is_no_file(
     start: Callable[..., Recording], tmp_path: Path
 ) -> None:

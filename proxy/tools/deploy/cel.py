@@ -3,7 +3,7 @@
 CEL there is typed by place: an object in a patch is written ``Object.spec.initContainers{...}``,
 and maps of free keys as plain literals (KEP-3962). Service account admission has run before the
 policy, so the token's mount is there already: in Headlamp's container it is replaced, in every
-other one removed. ``IMAGE``, ``ARGUMENTS`` and ``ENVIRONMENT`` stand for what the chart fills in.
+other one removed. Names between ``@`` stand for what the chart fills in: texts, and lists in CEL.
 Whatever else changes pods, and whatever was in this one before, a second policy refuses it unless
 the proxy is there and nobody else could get its token (``findings.obstacles``, in CEL).
 """
@@ -24,9 +24,11 @@ from proxy.tools.deploy.sidecar import (
     headlamp_environment,
     headlamp_mounts,
     volumes,
+    writing_group,
 )
 
 IMAGE, ARGUMENTS, ENVIRONMENT = "@IMAGE@", "@ARGUMENTS@", "@ENVIRONMENT@"
+MOUNTS, VOLUMES, WRITES_TO_CLAIM = "@MOUNTS@", "@VOLUMES@", "@WRITES_TO_CLAIM@"
 CONTAINER: Final = "@CONTAINER@"
 _FREE_KEYS: Final = frozenset({"requests", "limits"})
 
@@ -49,6 +51,8 @@ def injection() -> str:
             _list(_patch("add", "/spec/initContainers/0", _proxy())),
             _made("object.spec", '"/spec', "volumes"),
             *(_appended('"/spec', ("spec", "volumes"), volume) for volume in volumes()),
+            f"{VOLUMES}.map(v, {_patch('add', '/spec/volumes/-', 'v')})",
+            _group(),
             _made("variables.headlamp", 'variables.path + "', "env"),
             *(
                 _appended('variables.path + "', ("spec", "containers", "env"), variable)
@@ -60,10 +64,25 @@ def injection() -> str:
 
 def _proxy() -> str:
     fields = Sidecar(image=IMAGE).init_containers[0]
-    arguments = fields.pop("args")
-    text = _cel(("spec", "initContainers"), fields)
-    written = f"args: {_cel((), arguments)} + {ARGUMENTS}, env: {ENVIRONMENT}, "
-    return text.replace("{", "{" + written, 1)
+    arguments, mounts = fields.pop("args"), fields.pop("volumeMounts")
+    place = ("spec", "initContainers")
+    written = (
+        f"args: {_cel((), arguments)} + {ARGUMENTS}, env: {ENVIRONMENT}, "
+        f"volumeMounts: {_cel((*place, 'volumeMounts'), mounts)} + {MOUNTS}, "
+    )
+    return _cel(place, fields).replace("{", "{" + written, 1)
+
+
+def _group() -> str:
+    """Return the patches that let the proxy write to a claim, where no group of the pod does."""
+    context = "object.spec.securityContext"
+    fields = writing_group()
+    whole = _patch("add", "/spec/securityContext", _cel(("spec", "securityContext"), fields))
+    parts = [_patch("add", f"/spec/securityContext/{k}", json.dumps(v)) for k, v in fields.items()]
+    return (
+        f"(!{WRITES_TO_CLAIM} || has({context}) && has({context}.fsGroup) ? [] :\n"
+        f"has({context}) ? [{', '.join(parts)}] : [{whole}])"
+    )
 
 
 def _grace() -> str:

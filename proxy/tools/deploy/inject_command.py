@@ -11,9 +11,11 @@ from typing import Any, Final
 
 from proxy.tools.deploy.arguments import Arguments, Own, check_serve, take_apart, usage
 from proxy.tools.deploy.findings import obstacles, remarks
+from proxy.tools.deploy.mounts import parse_mounts
 from proxy.tools.deploy.sidecar import (
     CERT_DIR,
     FIXED_FLAGS,
+    SERVICE_ACCOUNT,
     TRUST_DIR,
     Sidecar,
     default_image,
@@ -38,6 +40,11 @@ OWN: Final = (
         "NAME",
         "the Secret of Headlamp's chart with OIDC_ISSUER_URL and _CLIENT_ID",
     ),
+    Own(
+        "--mount",
+        "KIND/NAME:FOLDER",
+        "a configmap, secret or claim, for files that flags name (repeatable)",
+    ),
     Own("--before-1.29", "", "for Kubernetes without native sidecars"),
 )
 DETAILS: Final = f"""\
@@ -50,6 +57,11 @@ been injected before comes out the same.
         headlamp-auth-proxy inject --oidc-issuer-url=https://idp.tail1234.ts.net \\
             --oidc-client-id=CLIENT_ID - | kubectl -n headlamp apply -f -
     headlamp-auth-proxy rbac --mode=named --user=alice@example.com | kubectl apply -f -
+
+    # audited by the policy.yaml of a ConfigMap, to the container's standard output
+    headlamp-auth-proxy inject --oidc-secret=headlamp-oidc \\
+        --mount=configmap/headlamp-auth-proxy-audit:/run/auth-proxy/audit-policy \\
+        --audit-policy-file=/run/auth-proxy/audit-policy/policy.yaml --audit-log-path=- -
 
 {usage(OWN)}
 All flags of serve are taken as well, and end up in the sidecar, but for
@@ -152,11 +164,14 @@ def _sidecar(arguments: Arguments) -> Sidecar:
     if flag := fixed_flag(arguments.serve):
         arguments.problems.append(f"{flag}: is fixed in the sidecar; leave it out")
     check_serve(arguments, stand_in)
+    taken = (TRUST_DIR, CERT_DIR, SERVICE_ACCOUNT)
+    mounts = parse_mounts(arguments.own.get("--mount", []), taken, arguments.problems)
     return Sidecar(
         image=arguments.one("--image", default_image()),
         flags=tuple(arguments.serve),
         secret=secret,
         native="--before-1.29" not in arguments.own,
+        mounts=tuple(mounts),
     )
 
 

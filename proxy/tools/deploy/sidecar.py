@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from proxy.tools.deploy.mounts import Mount
 from proxy.version import installed_version
 
 Object = dict[str, Any]
@@ -48,16 +49,25 @@ def default_image() -> str:
 class Sidecar:
     """What differs from one sidecar to another.
 
-    ``flags`` are those of ``serve``. ``secret`` names the Secret that Headlamp's chart takes its
-    OIDC settings from; the issuer and the client id are then taken from the same place.
-    ``native`` sidecars need Kubernetes 1.29; without, an init container writes the files and the
-    proxy runs as an ordinary container.
+    ``flags`` are those of ``serve``, and ``mounts`` for the files that they name. ``secret`` names
+    the Secret that Headlamp's chart takes its OIDC settings from; the issuer and the client id are
+    then taken from the same place. ``native`` sidecars need Kubernetes 1.29; without, an init
+    container writes the files and the proxy runs as an ordinary container.
     """
 
     image: str
     flags: tuple[str, ...] = ()
     secret: str | None = None
     native: bool = True
+    mounts: tuple[Mount, ...] = ()
+
+    @property
+    def volumes(self) -> list[Object]:
+        return [*volumes(), *(m.volume(n) for n, m in enumerate(self.mounts, 1))]
+
+    @property
+    def writes_to_claim(self) -> bool:
+        return any(mount.written for mount in self.mounts)
 
     @property
     def init_containers(self) -> list[Object]:
@@ -119,6 +129,7 @@ class Sidecar:
             {"name": TRUST, "mountPath": TRUST_DIR},
             {"name": KEYS, "mountPath": CERT_DIR},
             {"name": ACCOUNT, "mountPath": SERVICE_ACCOUNT, "readOnly": True},
+            *(m.mount(n) for n, m in enumerate(self.mounts, 1)),
         ]
 
 
@@ -155,6 +166,14 @@ def pod_settings() -> Object:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
     }
+
+
+def writing_group() -> Object:
+    """Return what of a pod's security context lets the proxy write to a claim.
+
+    What is on it stays as it is if the group may write there already, and so owner-only.
+    """
+    return {"fsGroup": USER, "fsGroupChangePolicy": "OnRootMismatch"}
 
 
 def restricted(user: int, group: int) -> Object:

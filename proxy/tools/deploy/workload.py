@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping, MutableSequence
 from typing import Any, Final
 
+from proxy.tools.deploy.mounts import PREFIX
 from proxy.tools.deploy.sidecar import (
     GRACE_SECONDS,
     NAME,
@@ -19,7 +20,7 @@ from proxy.tools.deploy.sidecar import (
     headlamp_environment,
     headlamp_mounts,
     pod_settings,
-    volumes,
+    writing_group,
 )
 
 Mapping = MutableMapping[str, Any]
@@ -105,11 +106,34 @@ def inject(spec: Mapping, container: Mapping, sidecar: Sidecar) -> None:
             spec[key] = value
     _put_first(spec, "initContainers", sidecar.init_containers)
     _put_last(spec, "containers", sidecar.containers)
-    _put_all(spec, "volumes", volumes(), "name")
+    _put_all(spec, "volumes", sidecar.volumes, "name")
+    _remove_mounted(spec, len(sidecar.mounts))
+    if sidecar.writes_to_claim:
+        _let_write(spec)
     _put_all(container, "env", headlamp_environment(), "name")
     _put_all(container, "volumeMounts", headlamp_mounts(), "mountPath")
     for other in others(spec, container):
         _take_out(other, "volumeMounts", "mountPath", SERVICE_ACCOUNT)
+
+
+def _remove_mounted(spec: Mapping, wanted: int) -> None:
+    """Take out what an injection before this one has mounted and this one does not."""
+    present = _list(spec, "volumes")
+    ours = {f"{PREFIX}{number}" for number in range(1, wanted + 1)}
+    for index in reversed(range(len(present))):
+        name = str(value(present[index], "name"))
+        if name.startswith(PREFIX) and name not in ours:
+            del present[index]
+
+
+def _let_write(spec: Mapping) -> None:
+    context = spec.get("securityContext")
+    if context is None:
+        context = spec["securityContext"] = {}
+    if not isinstance(context, MutableMapping):
+        raise UnfitError("securityContext is not a mapping")
+    if context.get("fsGroup") is None:  # whichever it is, the proxy is in it
+        context.update(writing_group())
 
 
 def others(spec: Mapping, container: Mapping) -> list[Mapping]:

@@ -88,6 +88,65 @@ def test_the_secret_of_headlamps_chart_says_issuer_and_client(
     ]
 
 
+AUDIT = (
+    "--mount=configmap/policy:/run/auth-proxy/audit-policy",
+    "--audit-policy-file=/run/auth-proxy/audit-policy/policy.yaml",
+    "--audit-log-path=-",
+)
+
+
+@pytest.mark.parametrize("before", [[], ["--before-1.29"]])
+def test_what_flags_name_is_mounted_into_the_proxy_alone(
+    rendered: str, capsys: pytest.CaptureFixture[str], before: list[str]
+) -> None:
+    given = (*before, *FLAGS, *AUDIT, "--mount=secret/hook:/hook", "--mount=claim/casts:/casts")
+    assert main(["inject", *given, rendered]) == 0
+    spec = list(yaml.safe_load_all(capsys.readouterr().out))[1]["spec"]["template"]["spec"]
+    mounted: list[dict[str, object]] = [
+        {"name": "auth-proxy-mount-1", "mountPath": "/run/auth-proxy/audit-policy"},
+        {"name": "auth-proxy-mount-2", "mountPath": "/hook"},
+        {"name": "auth-proxy-mount-3", "mountPath": "/casts"},
+    ]
+    mounted[:2] = [mount | {"readOnly": True} for mount in mounted[:2]]
+    for container in [*spec["initContainers"], *spec["containers"]]:
+        ours = container["name"].startswith("auth-proxy")
+        assert container.get("volumeMounts", [])[3:] == (mounted if ours else [])
+    assert spec["volumes"][3:] == [
+        {"name": "auth-proxy-mount-1", "configMap": {"name": "policy"}},
+        {"name": "auth-proxy-mount-2", "secret": {"secretName": "hook"}},
+        {"name": "auth-proxy-mount-3", "persistentVolumeClaim": {"claimName": "casts"}},
+    ]
+    assert spec["securityContext"] == {"fsGroup": 65532, "fsGroupChangePolicy": "OnRootMismatch"}
+
+
+def test_what_is_no_longer_to_be_mounted_goes(
+    rendered: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["inject", *FLAGS, rendered])
+    without = capsys.readouterr().out
+    main(["inject", *FLAGS, *AUDIT, rendered])
+    Path(rendered).write_text(once := capsys.readouterr().out)
+    main(["inject", *FLAGS, *AUDIT, rendered])
+    assert capsys.readouterr().out == once
+    main(["inject", *FLAGS, rendered])
+    assert capsys.readouterr().out == without
+
+
+@pytest.mark.parametrize("group", [7, None])
+def test_a_group_that_the_pod_has_for_its_volumes_stays(
+    rendered: str, capsys: pytest.CaptureFixture[str], group: int | None
+) -> None:
+    context = json.dumps({"runAsUser": 5, "fsGroup": group})
+    manifest = RENDERED.replace(
+        "      containers:", f"      securityContext: {context}\n      containers:"
+    )
+    Path(rendered).write_text(manifest)
+    assert main(["inject", *FLAGS, "--mount=claim/casts:/casts", rendered]) == 0
+    spec = list(yaml.safe_load_all(capsys.readouterr().out))[1]["spec"]["template"]["spec"]
+    assert spec["securityContext"]["fsGroup"] == (group or 65532)
+    assert spec["securityContext"]["runAsUser"] == 5
+
+
 def test_files_of_the_pod_are_not_looked_for_here(rendered: str) -> None:
     assert main(["inject", *FLAGS, "--oidc-ca-file=/only/in/the/pod.crt", rendered]) == 0
 
@@ -101,6 +160,15 @@ def test_files_of_the_pod_are_not_looked_for_here(rendered: str) -> None:
         ((*FLAGS, "--imagee=x", "-"), "did you mean --image?"),
         ((*FLAGS, "--image"), "--image: needs a value"),
         (FLAGS, "name the files"),
+        ((*FLAGS, "--mount=configmap/a", "-"), "is not KIND/NAME:FOLDER"),
+        ((*FLAGS, "--mount=volume/a:/b", "-"), "configmap, secret or claim for KIND"),
+        ((*FLAGS, "--mount=secret/a:/b/../c", "-"), "is not KIND/NAME:FOLDER"),
+        ((*FLAGS, "--mount=secret/a:/", "-"), "is in the way of /run/auth-proxy/trust"),
+        (
+            (*FLAGS, "--mount=secret/a:/run/auth-proxy/keys/x", "-"),
+            "is in the way of /run/auth-proxy/keys",
+        ),
+        ((*FLAGS, "--mount=secret/a:/b", "--mount=secret/c:/b", "-"), "is in the way of /b"),
     ],
 )
 def test_wrong_use_says_what_is_wrong(

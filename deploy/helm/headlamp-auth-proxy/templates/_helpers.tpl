@@ -73,7 +73,49 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if ne .Values.authenticatedGroup "headlamp-auth-proxy:authenticated" }}
 - {{ printf "--authenticated-group=%s" .Values.authenticatedGroup | quote }}
 {{- end }}
+{{- include "headlamp-auth-proxy.recordFlags" . }}
 {{- range .Values.extraFlags }}
 - {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{- /* The environment of the proxy, likewise. Kubernetes puts POD_NAME in where a flag says so. */ -}}
+{{- define "headlamp-auth-proxy.environment" -}}
+{{- with .Values.oidc.existingSecret }}
+{{- range list "OIDC_ISSUER_URL" "OIDC_CLIENT_ID" }}
+- name: HEADLAMP_AUTH_PROXY_{{ . }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $.Values.oidc.existingSecret | quote }}
+      key: {{ . }}
+{{- end }}
+{{- end }}
+{{- if and .Values.audit.enabled (contains "$(POD_NAME)" .Values.audit.log.path) }}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- end }}
+{{- end }}
+
+{{- /* YAML's maps and lists as CEL literals, typed by their place in a pod: the argument is a list of
+       that place and the value. */ -}}
+{{- define "headlamp-auth-proxy.cel" -}}
+{{- $place := index . 0 }}
+{{- $value := index . 1 }}
+{{- if kindIs "map" $value }}
+{{- $fields := list }}
+{{- range $key, $inner := $value }}
+{{- $fields = append $fields (printf "%s: %s" $key (include "headlamp-auth-proxy.cel" (list (printf "%s.%s" $place $key) $inner))) }}
+{{- end }}
+{{- printf "%s{%s}" $place (join ", " $fields) }}
+{{- else if kindIs "slice" $value }}
+{{- $items := list }}
+{{- range $value }}
+{{- $items = append $items (include "headlamp-auth-proxy.cel" (list $place .)) }}
+{{- end }}
+{{- printf "[%s]" (join ", " $items) }}
+{{- else }}
+{{- toRawJson $value }}
 {{- end }}
 {{- end }}

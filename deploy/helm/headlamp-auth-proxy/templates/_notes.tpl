@@ -58,6 +58,7 @@ by RoleBindings in other namespaces.
 What these people may do is yours to say, for example:
   kubectl create clusterrolebinding tsidp-viewers --clusterrole=view --group={{ first (.Values.rbac.groups | default list) | default "k8s-viewers" }}
 {{- end }}
+{{- include "headlamp-auth-proxy.recordNotes" . }}
 {{- if .Values.injection.enabled }}
 
 Injected into new pods in {{ .Release.Namespace }} with the label headlamp-auth-proxy/inject: "true". For Headlamp's chart:
