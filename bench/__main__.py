@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench import growth, handshakes, long, requests, uploads
+from bench import audit, growth, handshakes, long, recording, requests, uploads
 from bench.kernel import load, machine, raise_descriptor_limit
 from bench.nginx import program as nginx_program
 from bench.run import Run, say
@@ -41,6 +41,8 @@ PARTS: Final = {
     "events": long.events,
     "tunnel": long.tunnels,
     "uploads": uploads.measure,
+    "audit": audit.measure,
+    "recording": recording.measure,
     "growth": growth.measure,
 }
 NAMES: Final = [name for name in SUBJECTS if name != DIRECT]

@@ -14,8 +14,11 @@ from typing import Any, Final, TypeVar
 
 import uvloop
 
+from bench.streams import PRINTED
+
 PATIENCE: Final = 90.0  # seconds for any one measurement
 AT_ONCE: Final = 32  # handshakes, or requests
+EXEC: Final = "/api/v1/namespaces/default/pods/p/exec?command=sh&stdin=true&stdout=true"
 
 T = TypeVar("T")
 
@@ -84,11 +87,12 @@ class Connection:
         await self._reader.readuntil(b"\n\r\n")
         return now - int(line.rpartition(b":")[2][:-1])
 
-    async def tunnel(self, token: str) -> None:
+    async def tunnel(self, token: str, path: str = EXEC, *fields: str) -> None:
         """Upgrade to a WebSocket, as `kubectl exec` does."""
         head = await self.head(
-            "/api/v1/namespaces/default/pods/p/exec?command=sh&stdin=true&stdout=true",
+            path,
             token,
+            *fields,
             "Connection: Upgrade",
             "Upgrade: websocket",
             "Sec-WebSocket-Version: 13",
@@ -108,6 +112,15 @@ class Connection:
             data = await self._reader.read(1 << 20)
             assert data, "the tunnel ended early"
             left -= len(data)
+
+    async def paced(self, frames: int, interval: float) -> list[int]:
+        """Have so many frames printed, so many seconds apart; return their delays, in ns."""
+        self._writer.write(b"\x82\x8c\0\0\0\0" + struct.pack("!QI", frames, round(interval * 1e9)))
+        delays = []
+        for _ in range(frames):
+            frame = await self._reader.readexactly(2 + PRINTED)
+            delays.append(time.monotonic_ns() - int(frame[3:]))
+        return delays
 
 
 async def open_all(port: int, count: int) -> list[Connection]:

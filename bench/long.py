@@ -57,7 +57,7 @@ def _in_turn(
 ) -> None:
     """Measure each subject in turn, round by round; ``measure`` gets it and the control port."""
     with ExitStack() as stack:
-        port, control = stack.enter_context(_upstream(run.stage))
+        port, control = stack.enter_context(upstream(run.stage))
         subjects = run.start_all(stack, port, direct=direct)
         for _ in range(rounds or run.rounds):
             for subject in subjects:
@@ -75,7 +75,8 @@ def _measured(
 
 
 @contextmanager
-def _upstream(stage: Stage) -> Iterator[tuple[int, int]]:
+def upstream(stage: Stage) -> Iterator[tuple[int, int]]:
+    """Start ``bench.streams``; yield its port and its control port."""
     port, control = free_port(), free_port()
     argv = [sys.executable, "-m", "bench.streams", str(port), str(control), str(stage.certificate)]
     process = Process(argv, stage.folder / "streams.log")

@@ -47,10 +47,19 @@ class Run:
             self.record.add(part, case, subject.name, figures)
 
     def start_all(
-        self, stack: ExitStack, upstream: int, *, direct: bool = False, without: Sequence[str] = ()
+        self,
+        stack: ExitStack,
+        upstream: int,
+        *,
+        direct: bool = False,
+        without: Sequence[str] = (),
+        names: Sequence[str] = (),
     ) -> list[Subject]:
-        """Start all that can be; with ``direct``, the way without any proxy is the first."""
-        names = [name for name in self.names if name not in without]
+        """Start all that can be; with ``direct``, the way without any proxy is the first.
+
+        ``names`` are those of a part that has its own.
+        """
+        names = names or [name for name in self.names if name not in without]
         starts = [
             self.attempt(
                 f"{name} does not start",

@@ -10,7 +10,9 @@ On the control port, lines are orders, each answered by one line when it is done
     pace 1000 0.002   write 1000 events, to one watch after the other, so many seconds apart
 
 In a tunnel, a frame of one byte comes back; a frame of eight bytes is a number, and so many
-binary frames of ``FRAME`` bytes come.
+binary frames of ``FRAME`` bytes come; a frame of twelve bytes is a number and an interval in
+nanoseconds, and so many frames of ``PRINTED`` bytes come one interval apart, as what a session's
+standard output says: the time at which the frame was written.
 
     python -m bench.streams PORT CONTROL_PORT CERTIFICATE
 """
@@ -31,6 +33,7 @@ from typing import Final, cast
 import uvloop
 
 FRAME: Final = 32 * 1024  # bytes, as a kubelet's
+PRINTED: Final = 80  # bytes, of which the first is the channel
 EVENT: Final = 400  # bytes
 _BULK: Final = b"\x82\x7e" + struct.pack("!H", FRAME) + b"x" * FRAME
 _WATCH: Final = (
@@ -82,10 +85,12 @@ class Connection(asyncio.Protocol):
             return False
         self._read = rest
         if key := re.search(rb"\r\nsec-websocket-key: *(\S+)", head, re.IGNORECASE):
+            protocol = re.search(rb"\r\n(sec-websocket-protocol: *\S+)", head, re.IGNORECASE)
             digest = hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
             self.transport.write(
                 b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                b"Sec-WebSocket-Accept: %b\r\n\r\n" % base64.b64encode(digest)
+                b"Sec-WebSocket-Accept: %b\r\n%b\r\n"
+                % (base64.b64encode(digest), protocol[1] + b"\r\n" if protocol else b"")
             )
             self._frames = True
         elif b"watch" in head.partition(b"\r\n")[0]:
@@ -106,6 +111,8 @@ class Connection(asyncio.Protocol):
             self.transport.close()
         elif size == 8:
             self._bulk = asyncio.create_task(self._send(int.from_bytes(payload, "big")))
+        elif size == 12:
+            self._bulk = asyncio.create_task(self._print(*struct.unpack("!QI", payload)))
         else:
             self.transport.write(bytes([0x82, size]) + payload)
         return True
@@ -114,6 +121,13 @@ class Connection(asyncio.Protocol):
         for _ in range(frames):
             self.transport.write(_BULK)
             await self._writable.wait()
+
+    async def _print(self, frames: int, interval: int) -> None:
+        began = time.monotonic()
+        for n in range(frames):
+            await asyncio.sleep(began + n * interval / 1e9 - time.monotonic())
+            written = b"\x01%d" % time.monotonic_ns()
+            self.transport.write(bytes([0x82, PRINTED]) + written.ljust(PRINTED))
 
 
 async def _control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

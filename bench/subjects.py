@@ -15,10 +15,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from bench import envoy, nginx
+from bench.path import POLICIES
 from bench.stage import CREDENTIAL, Stage
 from tests.issuer import jwks_document
 from tests.process import Process, free_port
@@ -26,6 +28,8 @@ from tests.serving import Serve
 
 DIRECT: Final = "direct"  # to the upstream, without any proxy: what latencies are compared with
 OURS: Final = "headlamp-auth-proxy"
+AUDITED: Final = {f"audit, {policy}": policy for policy in ("ResponseComplete", "all stages")}
+RECORDING: Final = "recorded"
 START_TIMEOUT: Final = 15.0  # seconds
 
 
@@ -52,7 +56,7 @@ def started(name: str, stage: Stage, upstream: int) -> Iterator[Subject]:
     folder = stage.folder / f"{name}-{free_port()}"
     folder.mkdir(mode=0o755)
     began = time.monotonic()
-    with SUBJECTS[name](stage, folder, upstream) as (port, pid):
+    with {**SUBJECTS, **WITH_MORE}[name](stage, folder, upstream) as (port, pid):
         _await_answer(port, stage.tokens(1)[0], folder)
         yield Subject(name, port, pid, time.monotonic() - began)
 
@@ -112,7 +116,7 @@ def _naive(stage: Stage, folder: Path, upstream: int) -> Iterator[tuple[int, int
 
 
 @contextmanager
-def _ours(stage: Stage, folder: Path, upstream: int) -> Iterator[tuple[int, int]]:
+def _ours(stage: Stage, folder: Path, upstream: int, *flags: str) -> Iterator[tuple[int, int]]:
     serve = Serve(
         folder,
         f"--oidc-issuer-url={stage.issuer.url}",
@@ -122,9 +126,33 @@ def _ours(stage: Stage, folder: Path, upstream: int) -> Iterator[tuple[int, int]
         f"--upstream-ca-file={stage.ca_file}",
         f"--upstream-token-file={stage.token_file}",
         "--shutdown-grace=1s",
+        *flags,
     )
     with _read_as_it_comes(serve.log), serve:
         yield serve.port, serve.pid
+
+
+@contextmanager
+def _audited(
+    stage: Stage, folder: Path, upstream: int, *, policy: str
+) -> Iterator[tuple[int, int]]:
+    policy_file = folder / "policy.yaml"
+    policy_file.write_bytes(POLICIES[policy])
+    flags = (
+        f"--audit-policy-file={policy_file}",
+        f"--audit-log-path={folder / 'audit.log'}",
+        "--audit-log-maxsize=64",
+        "--audit-log-maxbackup=1",
+    )
+    with _ours(stage, folder, upstream, *flags) as running:
+        yield running
+
+
+@contextmanager
+def _recording(stage: Stage, folder: Path, upstream: int) -> Iterator[tuple[int, int]]:
+    flags = f"--record-sessions={folder / 'recordings'}", "--record-sessions-failure=closed"
+    with _ours(stage, folder, upstream, *flags) as running:
+        yield running
 
 
 @contextmanager
@@ -146,4 +174,10 @@ SUBJECTS: Final[dict[str, Start]] = {
     "envoy": _envoy,
     "naive": _naive,
     OURS: _ours,
+}
+
+# This proxy with something on that costs, each in a part of its own, beside it as it ships.
+WITH_MORE: Final[dict[str, Start]] = {
+    **{name: partial(_audited, policy=policy) for name, policy in AUDITED.items()},
+    RECORDING: _recording,
 }

@@ -91,6 +91,19 @@ TARGETS: Final = (
     Target("memory of an idle watch", 45, _of("idle watches", "watches", "KiB"), "KiB"),
     Target("CPU of a watch event, to Envoy", 1.0, _beside("events", "every 2 ms", "cpu", "envoy")),
     Target("delay of an event added, median", 2, _delay, "ms"),
+    Target(
+        "CPU that an audit event adds",
+        15,
+        lambda record: record.median("audit", SMALL, "audit, ResponseComplete", "added"),
+        "us",
+    ),
+    Target(
+        "delay of a recorded frame, to an unread one",
+        1.1,
+        lambda record: record.ratio(
+            "recording", _case(record, "recording", "a second"), "p50", "recorded", "unread"
+        ),
+    ),
     Target("start to the first answer", 1, _of("start", "answer", "seconds"), "s"),
     Target("growth at worst (1 is linear)", 1, _steepest),
 )
@@ -147,6 +160,16 @@ _SHOWN: Final = (  # part, figures with their headings and scales
         (("cpu", "CPU us", 1.0), ("p50", "p50 ms", 1e-3), ("rate", "MB/s", 1.0)),
     ),
     ("uploads", (("cpu", "CPU us", 1.0), ("rate", "a second", 1.0), ("p99", "p99 ms", 1e-3))),
+    (
+        "audit",
+        (
+            ("cpu", "CPU us", 1.0),
+            ("added", "us added", 1.0),
+            ("ratio", "times", 1.0),
+            ("rate", "a second", 1.0),
+        ),
+    ),
+    ("recording", (("p50", "p50 ms", 1e-3), ("p99", "p99 ms", 1e-3))),
 )
 _LATENCIES: Final = ("p50", "p99", "p999")
 
@@ -155,6 +178,9 @@ def measured_markdown() -> str:
     """Return a table for each part; latencies are what is added to the way without a proxy."""
     run, lines = record(), list[str]()
     for part, figures in _SHOWN:
+        if not run.cases(part):
+            lines += [f"**{part}**: not measured", ""]
+            continue
         lines += [
             f"**{part}**",
             "",

@@ -15,11 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from json import JSONEncoder
 from json.encoder import encode_basestring_ascii as _text
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import quote
 
 from proxy.audit.policy import Stage
@@ -43,6 +42,7 @@ _MAY_BE_SECRET: Final = re.compile(  # looked for first, far quicker
     "token|passw|secret|signature|key=|sig=|code=", re.IGNORECASE
 )
 _MASK: Final = r"\1[redacted]"
+_HEAD: Final = f'{{"kind":"Event","apiVersion":"{API_VERSION}","level":"Metadata","auditID":"'
 
 _encode: Final = JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -59,7 +59,8 @@ class User:
     extra: tuple[tuple[str, str], ...] = ()
 
 
-class Common(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Common:
     """What all events of a request say: what is asked, by whom, and the rest, in their order.
 
     The first is the first of ``asked``, then come ``users``, and ``client`` with the second.
@@ -74,25 +75,21 @@ def event(
     stage: Stage,
     audit_id: str,
     common: Common,
-    received_at: float,
-    at: float,
+    received: str,
+    reached: str,
     status: str = "",
     annotations: str = "",
 ) -> str:
-    """Return the event of ``stage``, reached ``at`` (unix seconds), in one line of ASCII.
+    """Return the event of ``stage``, in one line of ASCII; the moments are ``Timestamps``.
 
-    A request was received when it came, whenever it is told: there ``at`` is ``received_at``.
+    A request was received when it came, whenever it is told: there the two are the same.
 
     What is said in ``common``, ``status`` and ``annotations`` are members of the object as the
     functions below return them, tokens masked.
     """
-    asking, who, rest = common
-    received = _timestamp(received_at)
-    reached = received if at == received_at else _timestamp(at)
     return (
-        f'{{"kind":"Event","apiVersion":"{API_VERSION}","level":"Metadata","auditID":"{audit_id}"'
-        f',"stage":"{stage}"{asking}{who}{rest}{status},"requestReceivedTimestamp":"{received}"'
-        f',"stageTimestamp":"{reached}"{annotations}}}'
+        f'{_HEAD}{audit_id}","stage":"{stage}"{common.asked}{common.users}{common.rest}{status}'
+        f',"requestReceivedTimestamp":"{received}","stageTimestamp":"{reached}"{annotations}}}'
     )
 
 
@@ -132,11 +129,21 @@ def members(annotations: Mapping[str, str]) -> str:
     return redact(_object(annotations)[1:-1])
 
 
+def annotated(*found: str) -> str:
+    """Return ``annotations`` of what ``members`` returned; empty for none."""
+    inside = ",".join(filter(None, found))
+    return f',"annotations":{{{inside}}}' if inside else ""
+
+
 def request_status(code: int, error: ProxyError | None) -> str:
     """Return ``responseStatus``; see ``status_of``."""
-    if code and (error is None or error.code != code):  # as for every answer of the API server's
-        return f',"responseStatus":{{"metadata":{{}},"code":{code}}}'
-    return response_status(status_of(code, error))
+    return response_status(status_of(code, error)) if error or not code else answered_status(code)
+
+
+@lru_cache(maxsize=64)
+def answered_status(code: int) -> str:
+    """Return ``responseStatus`` of what the API server has answered with ``code``."""
+    return response_status({"metadata": {}, "code": code})
 
 
 def response_status(status: Status) -> str:
@@ -209,14 +216,3 @@ def unauthenticated(authorization: Iterable[bytes]) -> Status:
     tried = [scheme for scheme in ("basic", "bearer") if scheme.encode() in schemes]
     how = f", attempted: {', '.join(tried)}" if tried else ", no credentials provided"
     return {"metadata": {}, "message": f"Authentication failed{how}", "code": 401}
-
-
-@lru_cache(maxsize=8)
-def _second(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _timestamp(moment: float) -> str:
-    """Return unix seconds in RFC 3339 with microseconds, as ``metav1.MicroTime``."""
-    second = int(moment)
-    return f"{_second(second)}.{int((moment - second) * 1_000_000):06d}Z"

@@ -9,10 +9,20 @@ remembered is bounded in number and in length, and none of it holds a token.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from proxy.audit.event import AUTHENTICATED, Common, User, asked, client, members, users
+from proxy.audit.event import (
+    AUTHENTICATED,
+    Common,
+    User,
+    annotated,
+    asked,
+    client,
+    members,
+    users,
+)
 from proxy.audit.policy import Policy, Stages
 from proxy.denial import Bearer
 from proxy.forwarded import Chain, Networks, chain
@@ -31,14 +41,17 @@ _DIRECT: Final = Chain()
 _UNREADABLE: Final = RequestInfo(is_resource_request=False, path="", verb="")
 
 
-class Audited(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Audited:
     """What is told of a request: at which stages, what its events have in common, encoded.
 
-    ``annotations`` are members: what the token says, and what is claimed and not believed.
+    ``facts`` are members: what the token says, and what is claimed and not believed;
+    ``annotations`` is that, where nothing else is to be said.
     """
 
     stages: Stages
     common: Common
+    facts: str
     annotations: str
 
 
@@ -94,7 +107,7 @@ class Memory:
         if "ResponseComplete" not in self._policy.stages(None, (), _UNREADABLE):
             return None
         common = Common(asked(b"", b"")[0], _NOBODY.text, client(_source_ips((), address), b""))
-        return Audited(frozenset({"ResponseComplete"}), common, "")
+        return Audited(frozenset({"ResponseComplete"}), common, "", "")
 
     def _made(self, exchange: Exchange, who: _Who) -> Audited | None:
         head, address = exchange.head, exchange.client.address
@@ -131,7 +144,8 @@ class Memory:
         came = chain(forwarded_for, address, self._forwarded_from) if forwarded_for else _DIRECT
         client = _client if len(agent) <= MAX_REMEMBERED else _client.__wrapped__
         rest = f"{client(came.verified, address, agent)}{reference}"
-        return Audited(stages, Common(asking, who.text, rest), _annotations(who, came))
+        facts = _known_before(who, came)
+        return Audited(stages, Common(asking, who.text, rest), facts, annotated(facts))
 
     def _stages(
         self, username: str | None, groups: tuple[str, ...], method: bytes, target: bytes
@@ -139,7 +153,8 @@ class Memory:
         return self._policy.stages(username, groups, resolve(method, target))
 
 
-def _annotations(who: _Who, came: Chain) -> str:
+def _known_before(who: _Who, came: Chain) -> str:
+    """Return as members what annotations say whatever becomes of the request."""
     if not came.unverified:
         return who.facts
     claimed = members({f"{DOMAIN}/forwarded-for-unverified": came.unverified[:MAX_NAME]})

@@ -13,11 +13,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
-from proxy.audit.event import event, members, request_status, response_status, unauthenticated
+from proxy.audit.event import (
+    annotated,
+    answered_status,
+    event,
+    members,
+    request_status,
+    response_status,
+    unauthenticated,
+)
 from proxy.audit.memory import Audited, Memory
-from proxy.audit.policy import Policy, Stage
+from proxy.audit.policy import Policy
+from proxy.audit.timestamps import Timestamps
 from proxy.errors import AuthenticationError, ProxyError
 from proxy.forwarded import Networks
 from proxy.http.exchange import Exchange
@@ -41,38 +51,61 @@ class AuditObserver(Observer):
     ) -> None:
         self._forwarded_from = forwarded_from
         self._memory = Memory(policy, forwarded_from)
-        self._sinks = tuple(sinks)
-        self._audited: dict[Exchange, Audited] = {}
+        self._tell = sinks[0].write if len(sinks) == 1 else partial(_tell_all, tuple(sinks))
+        self._moment = Timestamps().format
+        self._begun: dict[Exchange, tuple[Audited, str]] = {}  # with when it was received
 
     def take(self, policy: Policy) -> None:
         """Follow another policy from now on; what has begun is told as it was decided."""
         self._memory = Memory(policy, self._forwarded_from)
 
     def admitted(self, exchange: Exchange) -> None:
-        if audited := self._begin(exchange):
-            self._audited[exchange] = audited
+        audited = self._memory.find(exchange)
+        if audited is None:
+            return
+        received = self._moment(exchange.received_at)
+        self._begun[exchange] = audited, received
+        if "RequestReceived" in audited.stages:
+            self._tell(
+                event("RequestReceived", exchange.audit_id, audited.common, received, received)
+            )
 
     def answered(self, exchange: Exchange) -> None:
         if exchange.kind == "unary":  # the most frequent by far, and never long-running
             return
-        if exchange.info.long_running and (audited := self._audited.get(exchange)):
-            self._started(exchange, audited, request_status(exchange.status, None))
+        if exchange.info.long_running and (begun := self._begun.get(exchange)):
+            self._started(exchange, *begun, answered_status(exchange.status))
 
     def ended(self, exchange: Exchange) -> None:
-        audited = self._audited.pop(exchange, None)
         if exchange.admission is None:  # refused, or given up, before it was known who asks
             if isinstance(exchange.error, AuthenticationError):
                 self._unauthenticated(exchange)
                 return
-            audited = self._begin(exchange)
-        if audited is None:
+            self.admitted(exchange)
+        begun = self._begun.pop(exchange, None)
+        if begun is None:
             return
-        status = request_status(exchange.status, exchange.error)
+        audited, received = begun
+        error, outcome = exchange.error, outcome_of(exchange)
+        if error is None and not outcome and not exchange.annotations and exchange.missing is None:
+            status, annotations = answered_status(exchange.status), audited.annotations
+        else:
+            status = request_status(exchange.status, error)
+            annotations = _annotations(exchange, audited, outcome)
         if not exchange.answered_at and exchange.info.long_running:
-            self._started(exchange, audited, status)
+            self._started(exchange, audited, received, status)
         if "ResponseComplete" in audited.stages:
-            annotations = _annotations(exchange, audited)
-            self._tell(exchange, audited, "ResponseComplete", time.time(), status, annotations)
+            self._tell(
+                event(
+                    "ResponseComplete",
+                    exchange.audit_id,
+                    audited.common,
+                    received,
+                    self._moment(time.time()),
+                    status,
+                    annotations,
+                )
+            )
 
     def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
         """Tell of what is known: that it came, from where, and why it was refused.
@@ -80,63 +113,45 @@ class AuditObserver(Observer):
         kube-apiserver has no event of such a one, which its HTTP server answers by itself.
         """
         if audited := self._memory.of_unreadable(client):
-            now, special = time.time(), members(_special({}, error, ""))
-            status, annotations = request_status(error.code, error), f',"annotations":{{{special}}}'
-            self._write(
+            now, status = self._moment(time.time()), request_status(error.code, error)
+            annotations = annotated(members(_special({}, error, "")))
+            self._tell(
                 event("ResponseComplete", audit_id, audited.common, now, now, status, annotations)
             )
 
-    def _begin(self, exchange: Exchange) -> Audited | None:
-        """Return what is to be told of a request, having told that it was received."""
-        audited = self._memory.find(exchange)
-        if audited is not None and "RequestReceived" in audited.stages:
-            self._tell(exchange, audited, "RequestReceived", exchange.received_at)
-        return audited
-
     def _started(
-        self, exchange: Exchange, audited: Audited, status: str, annotations: str = ""
-    ) -> None:
-        if "ResponseStarted" in audited.stages:
-            self._tell(exchange, audited, "ResponseStarted", time.time(), status, annotations)
-
-    def _unauthenticated(self, exchange: Exchange) -> None:
-        if audited := self._memory.of_nobody(exchange):
-            status = response_status(unauthenticated(exchange.head.authorization))
-            self._started(exchange, audited, status, _annotations(exchange, audited))
-
-    def _tell(
         self,
         exchange: Exchange,
         audited: Audited,
-        stage: Stage,
-        at: float,
-        status: str = "",
+        received: str,
+        status: str,
         annotations: str = "",
     ) -> None:
-        line = event(
-            stage,
-            exchange.audit_id,
-            audited.common,
-            exchange.received_at,
-            at,
-            status,
-            annotations,
-        )
-        self._write(line)
+        if "ResponseStarted" in audited.stages:
+            now, audit_id = self._moment(time.time()), exchange.audit_id
+            self._tell(
+                event(
+                    "ResponseStarted", audit_id, audited.common, received, now, status, annotations
+                )
+            )
 
-    def _write(self, line: str) -> None:
-        for sink in self._sinks:
-            sink.write(line)
+    def _unauthenticated(self, exchange: Exchange) -> None:
+        if audited := self._memory.of_nobody(exchange):
+            received = self._moment(exchange.received_at)
+            status = response_status(unauthenticated(exchange.head.authorization))
+            annotations = _annotations(exchange, audited, outcome_of(exchange))
+            self._started(exchange, audited, received, status, annotations)
 
 
-def _annotations(exchange: Exchange, audited: Audited) -> str:
-    """Return all annotations: what the token says, and what became of the request."""
-    error, outcome = exchange.error, outcome_of(exchange)
-    found = audited.annotations
-    if error is not None or outcome or exchange.annotations or exchange.missing:
-        special = members(_special({**exchange.annotations, **_missing(exchange)}, error, outcome))
-        found = f"{found},{special}" if found and special else found or special
-    return f',"annotations":{{{found}}}' if found else ""
+def _tell_all(sinks: Sequence[Sink], line: str) -> None:
+    for sink in sinks:
+        sink.write(line)
+
+
+def _annotations(exchange: Exchange, audited: Audited, outcome: str) -> str:
+    """Return all annotations: what was known before, and what became of the request."""
+    found = {**exchange.annotations, **_missing(exchange)}
+    return annotated(audited.facts, members(_special(found, exchange.error, outcome)))
 
 
 def _missing(exchange: Exchange) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pytest
 from proxy.audit.event import (
     Common,
     User,
+    annotated,
     asked,
     client,
     event,
@@ -40,10 +41,10 @@ def event_of(
         "ResponseComplete",
         "0f8fad5b-d9cb-469f-a165-70867728950e",
         Common(asking, users(user, impersonated), client(source_ips, user_agent) + reference),
-        1_790_000_000.0000015,
-        1_790_000_001.5,
+        "2026-09-21T14:13:20.000001Z",
+        "2026-09-21T14:13:21.500000Z",
         request_status(200, None),
-        f',"annotations":{{{members({"k": "v"})}}}',
+        annotated(members({"k": "v"}), members({})),
     )
     assert line.isascii()
     assert "\n" not in line
@@ -132,6 +133,17 @@ def test_a_refusal_has_its_reason_and_message() -> None:
     }
     assert status_of(200, TooManyRequests()) == {"metadata": {}, "code": 200}  # it was cut later
     assert status_of(0, None)["message"] == "Connection closed early"
+
+
+@pytest.mark.parametrize("code", [0, 200, 429])
+@pytest.mark.parametrize("error", [None, TooManyRequests()])
+def test_a_status_is_written_as_it_is(code: int, error: TooManyRequests | None) -> None:
+    said = json.loads(f"{{{request_status(code, error)[1:]}}}")
+    assert said == {"responseStatus": status_of(code, error)}
+
+
+def test_without_annotations_there_is_no_word_of_them() -> None:
+    assert annotated("", members({})) == ""
 
 
 @pytest.mark.parametrize(
