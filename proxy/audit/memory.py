@@ -79,20 +79,18 @@ class Memory:
     def find(self, exchange: Exchange) -> Audited | None:
         """Return what is to be told of a request, None for nothing."""
         head, admission = exchange.head, exchange.admission
-        agent = head.header(b"user-agent")
+        target, agent, forwarded_for = head.target, head.user_agent, head.forwarded_for
         if (
             admission is None
             or head.impersonation  # here, and for an upgrade, an admission is made for the request
             or exchange.kind == "upgrade"
             or isinstance(admission.identity, PassedThrough)  # it holds a token
-            or len(head.target) + len(agent) > MAX_REMEMBERED
-            or (head.forwarded_for and sum(map(len, head.forwarded_for)) > MAX_REMEMBERED)
+            or len(target) + len(agent) > MAX_REMEMBERED
+            or (forwarded_for and sum(map(len, forwarded_for)) > MAX_REMEMBERED)
         ):
             return self._made(exchange, _who(exchange))
         address = exchange.client.address
-        return self._of_admitted(
-            admission, head.method, head.target, address, agent, *head.forwarded_for
-        )
+        return self._of_admitted(admission, head.method, target, address, agent, *forwarded_for)
 
     def of_nobody(self, exchange: Exchange) -> Audited | None:
         """Return the same for a request of which it could not be found out who asks."""
@@ -111,8 +109,9 @@ class Memory:
 
     def _made(self, exchange: Exchange, who: _Who) -> Audited | None:
         head, address = exchange.head, exchange.client.address
-        agent = head.header(b"user-agent")
-        return self._audited(who, head.method, head.target, address, agent, head.forwarded_for)
+        return self._audited(
+            who, head.method, head.target, address, head.user_agent, head.forwarded_for
+        )
 
     def _of(
         self,

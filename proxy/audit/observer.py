@@ -86,14 +86,20 @@ class AuditObserver(Observer):
         if begun is None:
             return
         audited, received = begun
-        error, outcome = exchange.error, outcome_of(exchange)
-        if error is None and not outcome and not exchange.annotations and exchange.missing is None:
+        if (
+            exchange.kind == "unary"
+            and exchange.error is None  # and so the answer was not truncated
+            and exchange.missing is None
+            and not exchange.annotations
+            and not exchange.client_left
+            and not exchange.impersonation_forbidden
+        ):
             status, annotations = answered_status(exchange.status), audited.annotations
         else:
-            status = request_status(exchange.status, error)
-            annotations = _annotations(exchange, audited, outcome)
-        if not exchange.answered_at and exchange.info.long_running:
-            self._started(exchange, audited, received, status)
+            status = request_status(exchange.status, exchange.error)
+            annotations = _annotations(exchange, audited)
+            if not exchange.answered_at and exchange.info.long_running:
+                self._started(exchange, audited, received, status)
         if "ResponseComplete" in audited.stages:
             self._tell(
                 event(
@@ -139,7 +145,7 @@ class AuditObserver(Observer):
         if audited := self._memory.of_nobody(exchange):
             received = self._moment(exchange.received_at)
             status = response_status(unauthenticated(exchange.head.authorization))
-            annotations = _annotations(exchange, audited, outcome_of(exchange))
+            annotations = _annotations(exchange, audited)
             self._started(exchange, audited, received, status, annotations)
 
 
@@ -148,10 +154,11 @@ def _tell_all(sinks: Sequence[Sink], line: str) -> None:
         sink.write(line)
 
 
-def _annotations(exchange: Exchange, audited: Audited, outcome: str) -> str:
+def _annotations(exchange: Exchange, audited: Audited) -> str:
     """Return all annotations: what was known before, and what became of the request."""
     found = {**exchange.annotations, **_missing(exchange)}
-    return annotated(audited.facts, members(_special(found, exchange.error, outcome)))
+    special = _special(found, exchange.error, outcome_of(exchange))
+    return annotated(audited.facts, members(special))
 
 
 def _missing(exchange: Exchange) -> dict[str, str]:

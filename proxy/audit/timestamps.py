@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from typing import Final
 
-_MILLION: Final = 1_000_000
 _HALVES: Final = tuple(f"{n:03d}" for n in range(1000))
 
 
@@ -21,11 +20,12 @@ class Timestamps:
         self._prefix = _prefix(0)
 
     def format(self, moment: float) -> str:
-        microseconds = int((moment - self._second) * _MILLION)
-        if not 0 <= microseconds < _MILLION:
+        since = moment - self._second
+        if not 0 <= since < 1:
             self._second = int(moment)
             self._prefix = _prefix(self._second)
-            microseconds = int((moment - self._second) * _MILLION)
+            since = moment - self._second
+        microseconds = int(since * 1_000_000)
         return f"{self._prefix}{_HALVES[microseconds // 1000]}{_HALVES[microseconds % 1000]}Z"
 
 

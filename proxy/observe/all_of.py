@@ -55,15 +55,13 @@ _Tell = Callable[[Exchange], None]
 
 def _in_turn(calls: Sequence[_Tell]) -> _Tell:
     """Return one function that calls all of these, in their order."""
-    first, *others = calls
-    rest = _in_turn(others) if others else None
+    told = tuple(calls)
 
     def tell(exchange: Exchange) -> None:
-        try:
-            first(exchange)
-        except Exception:  # noqa: BLE001 - whatever it is, it is no affair of the client's
-            _log.exception("[unexpected] what became of a request could not be noted")
-        if rest is not None:
-            rest(exchange)
+        for call in told:
+            try:
+                call(exchange)
+            except Exception:  # noqa: BLE001 - whatever it is, it is no affair of the client's
+                _log.exception("[unexpected] what became of a request could not be noted")
 
     return tell

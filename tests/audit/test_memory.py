@@ -41,9 +41,13 @@ class Asking:
 
     @property
     def head(self) -> RequestHead:
-        passing = ((b"User-Agent", self.agent),)
-        forwarded_for = tuple(self.forwarded_for)
-        return RequestHead(b"GET", self.target, True, passing, forwarded_for=forwarded_for)
+        return RequestHead(
+            b"GET",
+            self.target,
+            True,
+            forwarded_for=tuple(self.forwarded_for),
+            user_agent=self.agent,
+        )
 
 
 def found(memory: Memory, asking: Asking) -> Audited:
