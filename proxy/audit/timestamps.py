@@ -21,7 +21,7 @@ class Timestamps:
 
     def format(self, moment: float) -> str:
         since = moment - self._second
-        if not 0 <= since < 1:
+        if since < 0.0 or since >= 1.0:
             self._second = int(moment)
             self._prefix = _prefix(self._second)
             since = moment - self._second
