@@ -8,7 +8,6 @@ remembered is bounded in number and in length, and none of it holds a token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -90,7 +89,7 @@ class Memory:
         ):
             return self._made(exchange, _who(exchange))
         address = exchange.client.address
-        return self._of_admitted(admission, head.method, target, address, agent, *forwarded_for)
+        return self._of_admitted(admission, head.method, target, address, agent, forwarded_for)
 
     def of_nobody(self, exchange: Exchange) -> Audited | None:
         """Return the same for a request of which it could not be found out who asks."""
@@ -120,7 +119,7 @@ class Memory:
         target: bytes,
         address: str,
         agent: bytes,
-        *forwarded_for: bytes,
+        forwarded_for: tuple[bytes, ...],
     ) -> Audited | None:
         assert isinstance(admission.identity, Impersonation)
         who = _asserted(admission.identity, admission.bearer)
@@ -133,7 +132,7 @@ class Memory:
         target: bytes,
         address: str,
         agent: bytes,
-        forwarded_for: Sequence[bytes],
+        forwarded_for: tuple[bytes, ...],
     ) -> Audited | None:
         decide = self._decide if len(target) <= MAX_REMEMBERED else self._decide.__wrapped__
         stages = decide(who.username, who.groups, method, target)
