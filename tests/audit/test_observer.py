@@ -14,6 +14,7 @@ from proxy.audit.observer import AuditObserver
 from proxy.audit.policy import NO_STAGES, STAGES, Policy, Rule
 from proxy.denial import Bearer
 from proxy.errors import ImpersonationNotAllowed, MalformedRequest
+from proxy.http.exchange import Exchange
 from proxy.http.head import RequestHead
 from proxy.http.service import Admission
 from proxy.impersonation import impersonate_requested
@@ -121,6 +122,11 @@ async def test_a_session_is_a_101_and_says_how_it_ended(audited: Audited) -> Non
             {"headlamp-auth-proxy.dev/missing-rule": "list pods in namespace default"},
         ),
         (b"/api/v1/namespaces/default/pods", b"pods is forbidden: exceeded quota", None),
+        (
+            b"/api/v1/namespaces/default/pods",
+            b'users "alice" is forbidden: User "proxy" cannot impersonate resource "users"',
+            {"headlamp-auth-proxy.dev/outcome": "impersonation_forbidden"},
+        ),
         (  # where whoever listens there can say so
             b"/api/v1/namespaces/default/services/web/proxy/",
             b'pods is forbidden: User "alice" cannot list resource "pods" in API group ""',
@@ -136,6 +142,30 @@ async def test_what_rbac_has_refused_says_which_rule_is_missing(
     api.send(head + words)
     await client.answer()
     assert (await audited.events())[-1].get("annotations") == annotations
+
+
+async def test_a_client_that_does_not_wait_for_its_answer_is_told_of(audited: Audited) -> None:
+    client, _api = await audited.proxy.asked(GET)
+    await client.gone()
+    event = (await audited.events())[-1]
+    assert event["responseStatus"]["message"] == "Connection closed early"
+    assert event["annotations"] == {"headlamp-auth-proxy.dev/outcome": "client_left"}
+
+
+class Annotating(Recorder):
+    """Finds something out about each request."""
+
+    def admitted(self, exchange: Exchange) -> None:
+        exchange.annotations["example.com/found"] = "out"
+
+
+async def test_what_others_find_out_is_said(audited: Audited) -> None:
+    watching = all_of([Annotating(), audited.observer, audited.ended])
+    audited.proxy.listener.service = replace(audited.proxy.service, observer=watching)
+    client, api = await audited.proxy.asked(GET)
+    api.send(OK)
+    await client.answer()
+    assert (await audited.events())[-1]["annotations"] == {"example.com/found": "out"}
 
 
 async def test_whoever_could_not_be_authenticated_has_one_event_with_the_reason(
