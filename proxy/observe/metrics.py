@@ -112,6 +112,7 @@ class Metrics:
 
     def __init__(self, version: str, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
+        self._histograms: list[Histogram] = []
         self._build_info(version)
         self._requests()
         self._upstream()
@@ -122,6 +123,11 @@ class Metrics:
         self._audit()
         self._process()
         self._refusals = {error.label: self._series_of(error) for error in every_error()}
+
+    def fold(self) -> None:
+        """Sort what was observed into its buckets; to be done once in a while."""
+        for histogram in self._histograms:
+            histogram.fold()
 
     # a request, in the order of its life
 
@@ -450,7 +456,9 @@ class Metrics:
         return Gauge(f"{PREFIX}_{name}", text, labels, registry=self.registry)
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        return Histogram(f"{PREFIX}_{name}", text, labels, registry=self.registry, buckets=buckets)
+        made = Histogram(f"{PREFIX}_{name}", text, labels, registry=self.registry, buckets=buckets)
+        self._histograms.append(made)
+        return made
 
 
 _Child = TypeVar("_Child")

@@ -190,7 +190,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
         stack.callback(bare_pool.abort)
         for name, work in {
             "issuers": issuers.run(),
-            "housekeeping": keep_house(parts.pools, certificate),
+            "housekeeping": keep_house(parts.pools, certificate, metrics),
             "self check": check.run(),
             "lag": watch_lag(metrics.event_loop_lag_seconds.observe),
         }.items():

@@ -71,13 +71,16 @@ async def listening(
         await listener.drain(config.shutdown_grace)
 
 
-async def keep_house(pools: Iterable[Pool], certificate: ServingCertificate | None) -> None:
+async def keep_house(
+    pools: Iterable[Pool], certificate: ServingCertificate | None, metrics: Metrics
+) -> None:
     for rounds in itertools.count(1):
         await asyncio.sleep(HOUSEKEEPING)
         for pool in pools:
             pool.expire()
         if certificate is not None:
             certificate.refresh(time.time())
+        metrics.fold()
         if rounds % GIVE_BACK_EVERY == 0:
             give_back()
 
