@@ -29,7 +29,7 @@ from bench.kernel import load, machine, raise_descriptor_limit
 from bench.nginx import program as nginx_program
 from bench.run import Run, say
 from bench.stage import Stage
-from bench.subjects import DIRECT, OURS, SUBJECTS
+from bench.subjects import BARE, DIRECT, OURS, SUBJECTS
 from bench.table import table
 
 PARTS: Final = {
@@ -69,7 +69,8 @@ def main() -> int:
         return 2
     raise_descriptor_limit()
     parts = [part for part in PARTS if part in what] or list(PARTS)
-    names = [name for name in NAMES if name in what or name == OURS] if what & set(NAMES) else NAMES
+    chosen = what & set(NAMES) or set(NAMES) - {BARE}
+    names = [name for name in NAMES if name in chosen or name == OURS]
     began = time.monotonic()
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))

@@ -28,6 +28,7 @@ from tests.serving import Serve
 
 DIRECT: Final = "direct"  # to the upstream, without any proxy: what latencies are compared with
 OURS: Final = "headlamp-auth-proxy"
+BARE: Final = "bare"  # our transports alone; measured where it is asked for
 AUDITED: Final = {f"audit, {policy}": policy for policy in ("ResponseComplete", "all stages")}
 RECORDING: Final = "recorded"
 START_TIMEOUT: Final = 15.0  # seconds
@@ -133,6 +134,20 @@ def _ours(stage: Stage, folder: Path, upstream: int, *flags: str) -> Iterator[tu
 
 
 @contextmanager
+def _bare(stage: Stage, folder: Path, upstream: int) -> Iterator[tuple[int, int]]:
+    port = free_port()
+    argv = [
+        *(sys.executable, "-m", "bench.bare", port, stage.certificate, stage.key),
+        *(upstream, stage.ca_file),
+    ]
+    process = Process([str(word) for word in argv], folder / "bare.log")
+    try:
+        yield port, process.pid
+    finally:
+        process.stop(5)
+
+
+@contextmanager
 def _audited(
     stage: Stage, folder: Path, upstream: int, *, policy: str
 ) -> Iterator[tuple[int, int]]:
@@ -173,6 +188,7 @@ SUBJECTS: Final[dict[str, Start]] = {
     "nginx": _nginx,
     "envoy": _envoy,
     "naive": _naive,
+    BARE: _bare,
     OURS: _ours,
 }
 

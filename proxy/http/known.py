@@ -3,10 +3,9 @@
 What such a block says is then found instead of read anew, and what goes upstream for it is written
 and looked at once; so it is with request lines, which many clients send. Nothing that depends on
 the time, or on what may change, is found here: whose token it is, whether it still holds, who is
-kept out and what limits say is asked for each request.
-That makes 17 us of 93 (``python -m bench.path``). A block that is new costs up to 2.6 times what
-reading it does; those that are another's each time, with a ``traceparent``, are looked up in vain
-but not remembered.
+kept out and what limits say is asked for each request. What that bought is in
+docs/performance-profile.md. A block that is new costs more than reading it does; those that are
+another's each time, with a ``traceparent``, are looked up in vain but not remembered.
 
 What must stay true:
 
