@@ -67,10 +67,14 @@ _NOBODY: Final = _Who(None, (), users(None), "")
 
 
 class Memory:
-    """Says of each request what one policy wants to be told of it."""
+    """Says of each request what one policy wants to be told of it.
+
+    ``early`` says whether of any unary one that is to be told before its end.
+    """
 
     def __init__(self, policy: Policy, forwarded_from: Networks) -> None:
         self._policy = policy
+        self.early = any("RequestReceived" in rule.stages for rule in policy.rules)
         self._forwarded_from = forwarded_from
         self._of_admitted = lru_cache(maxsize=REMEMBERED)(self._of)
         self._decide = lru_cache(maxsize=REMEMBERED)(self._stages)

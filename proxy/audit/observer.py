@@ -5,16 +5,19 @@ asks that first; ``ResponseStarted`` is for long-running requests alone; and of 
 nobody could be found for, the one event is ``ResponseStarted``. What this proxy refuses is audited
 like what it passes on, with its reason among the annotations.
 
-This is on the path of each request: what is the same from one to the next is not made anew
-(``memory``), and what few requests have to say is looked for before it is put together.
+This is on the path of each request, so as little of it as can be: what is the same from one to the
+next is not made anew (``memory``), and of those that have ended many are told at once, a twentieth
+of a second later at most. Killed, the process takes with it what has not been told by then.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.audit.event import (
     annotated,
@@ -35,6 +38,11 @@ from proxy.http.service import Observer
 from proxy.observe.access_log import MAX_DETAIL, outcome_of
 from proxy.rights import DOMAIN
 
+AT_ONCE: Final = 32  # exchanges that have ended; no more, for telling them holds up all others
+COLLECTING: Final = 0.05  # seconds
+
+_log = logging.getLogger(__name__)
+
 
 class Sink(Protocol):
     """Where events go; must neither block nor raise."""
@@ -44,7 +52,7 @@ class Sink(Protocol):
 
 
 class AuditObserver(Observer):
-    """Audits exchanges."""
+    """Audits exchanges; ``flush`` tells at once what is still to be told."""
 
     def __init__(
         self, policy: Policy, sinks: Sequence[Sink], forwarded_from: Networks = ()
@@ -54,12 +62,19 @@ class AuditObserver(Observer):
         self._tell = sinks[0].write if len(sinks) == 1 else partial(_tell_all, tuple(sinks))
         self._moment = Timestamps().format
         self._begun: dict[Exchange, tuple[Audited, str]] = {}  # with when it was received
+        self._ended: list[Exchange] = []
+        self._timer: asyncio.TimerHandle | None = None
 
     def take(self, policy: Policy) -> None:
-        """Follow another policy from now on; what has begun is told as it was decided."""
+        """Follow another policy from now on; what was told to have begun is told as it was."""
+        self.flush()
         self._memory = Memory(policy, self._forwarded_from)
 
     def admitted(self, exchange: Exchange) -> None:
+        if self._memory.early or exchange.kind != "unary":  # of others nothing is told before
+            self._begin(exchange)
+
+    def _begin(self, exchange: Exchange) -> None:
         audited = self._memory.find(exchange)
         if audited is None:
             return
@@ -77,12 +92,32 @@ class AuditObserver(Observer):
             self._started(exchange, *begun, answered_status(exchange.status))
 
     def ended(self, exchange: Exchange) -> None:
-        if exchange.admission is None:  # refused, or given up, before it was known who asks
-            if isinstance(exchange.error, AuthenticationError):
-                self._unauthenticated(exchange)
-                return
-            self.admitted(exchange)
+        self._ended.append(exchange)
+        if len(self._ended) >= AT_ONCE:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(COLLECTING, self.flush)
+
+    def flush(self) -> None:
+        """Tell of all that has ended until now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        ended, self._ended = self._ended, []
+        for exchange in ended:
+            try:
+                self._complete(exchange)
+            except Exception:  # noqa: BLE001 - whatever it is, it is no affair of the others'
+                _log.exception("[unexpected] what became of a request could not be audited")
+
+    def _complete(self, exchange: Exchange) -> None:
+        if exchange.admission is None and isinstance(exchange.error, AuthenticationError):
+            self._unauthenticated(exchange)
+            return
         begun = self._begun.pop(exchange, None)
+        if begun is None:  # nothing was told of it, and what is, is decided now
+            self._begin(exchange)
+            begun = self._begun.pop(exchange, None)
         if begun is None:
             return
         audited, received = begun
@@ -107,7 +142,7 @@ class AuditObserver(Observer):
                     exchange.audit_id,
                     audited.common,
                     received,
-                    self._moment(time.time()),
+                    self._moment(_end(exchange)),
                     status,
                     annotations,
                 )
@@ -134,7 +169,8 @@ class AuditObserver(Observer):
         annotations: str = "",
     ) -> None:
         if "ResponseStarted" in audited.stages:
-            now, audit_id = self._moment(time.time()), exchange.audit_id
+            at = _end(exchange) if exchange.ended_at else time.time()
+            now, audit_id = self._moment(at), exchange.audit_id
             self._tell(
                 event(
                     "ResponseStarted", audit_id, audited.common, received, now, status, annotations
@@ -147,6 +183,11 @@ class AuditObserver(Observer):
             status = response_status(unauthenticated(exchange.head.authorization))
             annotations = _annotations(exchange, audited)
             self._started(exchange, audited, received, status, annotations)
+
+
+def _end(exchange: Exchange) -> float:
+    """Return when an exchange has ended, in unix seconds."""
+    return exchange.received_at + exchange.ended_at - exchange.began_at
 
 
 def _tell_all(sinks: Sequence[Sink], line: str) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from proxy.audit import observer
 from proxy.audit.observer import AuditObserver
 from proxy.audit.policy import NO_STAGES, STAGES, Policy, Rule
 from proxy.denial import Bearer
@@ -60,6 +63,7 @@ class Audited:
     async def events(self) -> list[dict[str, Any]]:
         """All events, once an exchange has ended."""
         await self.ended.ended_exchanges(1)
+        self.observer.flush()
         return [json.loads(line) for line in self.lines]
 
 
@@ -231,7 +235,75 @@ async def test_another_policy_counts_from_the_next_request_on(audited: Audited) 
     api.send(OK)
     await client.answer()
     await audited.ended.ended_exchanges(2)
+    audited.observer.flush()
     assert len(audited.lines) == 2
+
+
+AT_ITS_END = Policy([Rule(frozenset({"ResponseComplete"}))])
+
+
+async def test_where_nothing_is_told_before_the_end_all_is_told_then(audited: Audited) -> None:
+    audited.observer.take(AT_ITS_END)
+    _, api = await audited.proxy.asked(GET)
+    api.send(OK)
+    (event,) = await audited.events()
+    assert stages([event]) == [("ResponseComplete", 200)]
+    assert event["user"] == ALICE
+    assert event["requestReceivedTimestamp"] < event["stageTimestamp"]
+
+
+async def test_an_end_is_told_when_nothing_else_happens(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = asyncio.Event()
+    audited.observer.take(AT_ITS_END)
+    monkeypatch.setattr(audited.observer, "_tell", lambda _line: told.set())
+    _, api = await audited.proxy.asked(GET)
+    api.send(OK)
+    async with asyncio.timeout(10):
+        await told.wait()
+
+
+async def test_of_many_ends_none_waits(audited: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observer, "COLLECTING", 3600.0)
+    monkeypatch.setattr(observer, "AT_ONCE", 3)
+    client, api = await audited.proxy.asked(GET)
+    for number in range(1, 4):
+        api.send(OK)
+        await client.answer()
+        await audited.ended.ended_exchanges(number)
+        assert len(audited.lines) == (number if number < 3 else 6)
+        if number < 3:
+            client.send(GET)
+            await api.read_head()
+
+
+async def test_when_it_ended_is_told_and_not_when_that_was_told(audited: Audited) -> None:
+    _, api = await audited.proxy.asked(GET)
+    api.send(OK)
+    await audited.ended.ended_exchanges(1)
+    later = datetime.now(UTC)
+    event = (await audited.events())[-1]
+    assert datetime.fromisoformat(event["stageTimestamp"]) <= later
+
+
+async def test_what_ended_before_another_policy_is_told_by_the_old(audited: Audited) -> None:
+    audited.observer.take(AT_ITS_END)
+    _, api = await audited.proxy.asked(GET)
+    api.send(OK)
+    await audited.ended.ended_exchanges(1)
+    audited.observer.take(Policy([Rule(NO_STAGES)]))
+    assert stages(await audited.events()) == [("ResponseComplete", 200)]
+
+
+async def test_one_that_cannot_be_told_keeps_no_other_from_it(
+    audited: Audited, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, api = await audited.proxy.asked(GET)
+    audited.observer.ended(cast("Exchange", object()))
+    api.send(OK)
+    assert stages(await audited.events())[-1] == ("ResponseComplete", 200)
+    assert "could not be audited" in caplog.text
 
 
 async def test_a_refusal_is_audited_with_the_person_where_they_are_known(
