@@ -12,7 +12,7 @@ import contextlib
 
 def give_back() -> None:
     """Do so where the C library can (``malloc_trim(3)``); elsewhere nothing happens."""
-    import ctypes  # when a minute has passed, and not at the start
+    with contextlib.suppress(Exception):  # whatever is missing, nobody must notice
+        import ctypes  # when a minute has passed, and not at the start
 
-    with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

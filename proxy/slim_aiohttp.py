@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-_ROOTS: Final = "SSL_CERT_FILE"  # where OpenSSL looks for the system's certificates
+_ROOTS: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # where OpenSSL looks for the system's
 
 
 def load_aiohttp() -> None:
@@ -25,12 +25,14 @@ def load_aiohttp() -> None:
 
 @contextlib.contextmanager
 def _nothing_to_gather() -> Iterator[None]:
-    roots, tables = os.environ.get(_ROOTS), mimetypes.knownfiles
-    os.environ[_ROOTS], mimetypes.knownfiles = os.devnull, []
+    roots, tables = {name: os.environ.get(name) for name in _ROOTS}, mimetypes.knownfiles
+    os.environ |= dict.fromkeys(_ROOTS, os.devnull)
+    mimetypes.knownfiles = []
     try:
         yield
     finally:
         mimetypes.knownfiles = tables
-        del os.environ[_ROOTS]
-        if roots is not None:
-            os.environ[_ROOTS] = roots
+        for name, before in roots.items():
+            del os.environ[name]
+            if before is not None:
+                os.environ[name] = before

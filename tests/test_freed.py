@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from proxy.freed import give_back
+
 PROGRAM = """
 import os
 from proxy.freed import give_back
@@ -32,3 +34,8 @@ def test_memory_between_what_stays_goes_back_to_the_system() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     ).stdout
     assert int(output) > 20_000_000
+
+
+def test_where_it_cannot_be_given_back_nobody_notices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    give_back()

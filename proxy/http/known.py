@@ -39,6 +39,7 @@ from proxy.speaker import OnBehalf, PassedThrough
 LINES: Final = 1024  # request lines
 LONGEST_LINE: Final = 256  # bytes of one; see requestinfo.resolve
 GENERATION: Final = 512  # blocks; there are at most two generations, of some 2 KiB a block
+MOST_FIELDS: Final = 32  # of a block that pass
 LONGEST: Final = 4096  # bytes of a block, and of what is sent for it
 # A part of what llhttp takes for a request line, and RFC 9112 does.
 _LINE: Final = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!\"$-~]*) HTTP/1\.1\r\n")
@@ -133,10 +134,9 @@ class HeadReader:
     def read(self, head: bytes) -> RequestHead:
         """Read a whole request head, empty line included; raises a ``RequestError``."""
         end = head.find(b"\r\n") + 2
-        line = (self._known_line if end <= LONGEST_LINE else self._new_line)(head[:end])
-        if line is None or len(head) - end > LONGEST:
-            return parse_request(head, self._headers, self._max_fields)
         block = head[end:]
+        if len(block) > LONGEST:
+            return parse_request(head, self._headers, self._max_fields)
         sought = self._keyed.copy()
         sought.update(block)
         key = sought.digest()
@@ -144,15 +144,22 @@ class HeadReader:
         if known is None:
             known = self._old.get(key)
             if known is None:
-                return self._read_new(head, line, block, key)
+                return self._read_new(head, end, key)
             self._keep(key, known)
+        line = (self._known_line if end <= LONGEST_LINE else self._new_line)(head[:end])
+        if line is None:
+            return parse_request(head, self._headers, self._max_fields)
         return known.head(line, block)
 
-    def _read_new(self, head: bytes, line: Line, block: bytes, key: bytes) -> RequestHead:
+    def _read_new(self, head: bytes, end: int, key: bytes) -> RequestHead:
+        """Read a head whose block, from ``end`` on, is not known; only then make anything of it."""
         read = parse_request(head, self._headers, self._max_fields)
-        if _is_plain(read) and _TRACED not in block:
-            read.known, read.line = Known(read, block), line
+        block = head[end:]
+        if _is_plain(read) and _TRACED not in block and _LINE.fullmatch(head, 0, end):
+            read.known = Known(read, block)
             self._keep(key, read.known)
+            if end <= LONGEST_LINE:
+                read.line = self._known_line(head[:end])
         return read
 
     def _keep(self, key: bytes, known: Known) -> None:
@@ -164,7 +171,8 @@ class HeadReader:
 def _is_plain(head: RequestHead) -> bool:
     """Say whether a head says no more than who asks, for what, and which headers pass."""
     return (
-        len(head.authorization) == 1
+        len(head.passing) <= MOST_FIELDS
+        and len(head.authorization) == 1
         and bool(head.authorization[0])
         and not head.has_body
         and head.content_length is None

@@ -22,7 +22,7 @@ from proxy.http.exchange import Exchange
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.logs import Timestamps, encode
 from proxy.observe.redaction import redact
-from proxy.requestinfo import resolve
+from proxy.requestinfo import RequestInfo, resolve
 from proxy.speaker import PassedThrough
 
 MAX_PATH: Final = 1024
@@ -50,7 +50,10 @@ class AccessLog:
         target, forwarded_for = head.target, head.forwarded_for
         answered_at, session = exchange.answered_at, exchange.session
         who = why = upstream = more = ""
-        asked = _asked if len(target) <= _REMEMBERED_LENGTH else _asked.__wrapped__
+        if len(target) <= _REMEMBERED_LENGTH:
+            asked = _asked(head.method, target)
+        else:  # to resolve it once more could take 10 ms
+            asked = _asked_of(head.method, target, exchange.info)
         if admission is not None:
             acting = admission.identity
             passed_through = isinstance(acting, PassedThrough)
@@ -71,7 +74,7 @@ class AccessLog:
             more = _members(session.fields())
         self._writer.write(
             f'{{"ts":"{self._timestamps.format(time.time())}","level":"info","event":"request"'
-            f',"audit_id":"{exchange.audit_id}"{asked(head.method, target)}{who}'
+            f',"audit_id":"{exchange.audit_id}"{asked}{who}'
             f',"code":{exchange.status}{why},"kind":"{exchange.kind}"'
             f',"duration_ms":{(exchange.ended_at - exchange.began_at) * 1000:.3f}{upstream}'
             f',"bytes_in":{exchange.bytes_received},"bytes_out":{exchange.bytes_sent}'
@@ -100,7 +103,11 @@ def _members(fields: Mapping[str, object]) -> str:
 
 @lru_cache(1024)
 def _asked(method: bytes, target: bytes) -> str:
-    info, path = resolve(method, target), target.partition(b"?")[0][:MAX_PATH]
+    return _asked_of(method, target, resolve(method, target))
+
+
+def _asked_of(method: bytes, target: bytes, info: RequestInfo) -> str:
+    path = target.partition(b"?")[0][:MAX_PATH]
     fields: dict[str, object] = {
         "method": method.decode("ascii", "replace"),
         "path": path.decode("utf-8", "replace"),

@@ -40,7 +40,7 @@ class LogWriter:
         self._lines: list[str] = []
         self._buffered = 0
         self._torn = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finaliser may log in the midst of ``write``
         self._waiting = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
@@ -50,14 +50,14 @@ class LogWriter:
         """Take one line of ASCII without its end; never blocks on the reader, never raises."""
         with self._lock:
             buffered = self._buffered + len(line)
-            taken = buffered <= self._max_buffered
+            taken, first = buffered <= self._max_buffered, not self._lines
             if taken:
-                if not self._lines:
-                    self._waiting.set()
                 self._lines.append(line)
                 self._buffered = buffered
         if not taken:
             self.on_drop(1)
+        elif first:
+            self._waiting.set()
 
     def close(self) -> None:
         """Write what there is and stop, or give up after a second; lines after it are lost."""

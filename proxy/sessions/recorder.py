@@ -133,7 +133,7 @@ class Recording:
     def stop(self, trouble: str) -> None:
         """Take nothing more, for a reason."""
         with self._lock:
-            if self.trouble or self._end is not None:
+            if self.trouble:
                 return
             self.trouble = trouble
         self.on_trouble()
@@ -229,26 +229,23 @@ class Recording:
                 _log.exception("a recording may end within a line")
 
     def _finish(self, at: float, mark: str) -> None:
-        result: Result = "truncated" if self.trouble else "whole"
         fd, self._fd = self._fd, -1
-        if fd < 0:
-            result = "failed"
-        elif self._discarded:
+        if fd >= 0 and self._discarded:
             os.close(fd)
             self._part.unlink(missing_ok=True)
             return
-        else:
-            result = self._close(fd, self.trouble or mark, at - self._began, result)
+        result = "failed" if fd < 0 else self._close(fd, self.trouble or mark, at - self._began)
         if result != "whole":
             _log.warning(
                 "a recording is not whole", extra={"file": self.name, "detail": self.trouble}
             )
         self._recorder.on_end(result)
 
-    def _close(self, fd: int, mark: str, at: float, result: Result) -> Result:
+    def _close(self, fd: int, mark: str, at: float) -> Result:
         self._fd = fd
         self._append(self._encoder.end(mark, at))
         self._fd = -1
+        result: Result = "truncated" if self.trouble else "whole"
         try:
             os.fsync(fd)
             self._part.rename(self._path)

@@ -16,7 +16,7 @@ from proxy.impersonation import Impersonation
 from proxy.missing_rule import MissingRule
 from proxy.observe.access_log import AccessLog
 from proxy.observe.log_writer import LogWriter
-from proxy.requestinfo import Kind
+from proxy.requestinfo import Kind, RequestInfo, resolve
 from proxy.speaker import PassedThrough
 from tests.observe.conftest import Reader
 
@@ -49,6 +49,10 @@ class Ended:
     truncated: bool = False
     impersonation_forbidden: bool = False
     client_left: bool = False
+
+    @property
+    def info(self) -> RequestInfo:
+        return resolve(self.method, self.target)
 
     @property
     def head(self) -> RequestHead:

@@ -165,3 +165,21 @@ def test_closing_the_descriptor_elsewhere_does_not_redirect_lines(
     writer.write("line")
     writer.close()
     assert os.read(read_end, 100) == b"line\n"
+
+
+def test_who_logs_in_the_midst_of_logging_does_not_wait_for_himself(
+    writer: LogWriter, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finaliser runs wherever Python collects garbage, and may have something to say."""
+    wake = writer._waiting.set
+
+    def collect() -> None:
+        monkeypatch.undo()
+        writer.write("inner")
+        wake()
+
+    monkeypatch.setattr(writer._waiting, "set", collect)
+    writer.write("outer")
+    with writer._lock:
+        writer.write("within")
+    assert reader.finish() == ["outer", "inner", "within"]

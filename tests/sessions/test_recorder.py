@@ -118,6 +118,28 @@ def test_a_recording_that_grows_too_large_ends_with_a_whole_line_that_says_so(
     assert (tmp_path / "name.cast").stat().st_size < 2200
 
 
+def test_a_recording_that_lost_its_last_words_is_not_whole(
+    start: Callable[..., Recording], ended: Ended, tmp_path: Path
+) -> None:
+    """What came last and its end are seen by the thread at once, in one look."""
+    recording = start(max_bytes=2000)
+    recording.begun.result(PATIENCE)
+    with recording._lock:  # the thread waits here
+        recording._queue += [
+            (100.0, _printing(b"x" * 1500)),
+            (100.5, _printing(b"last words" * 50)),
+        ]
+        recording._end = 101.0, "exit status 0"
+    recording._recorder.wake(recording, urgent=True)
+    assert ended.next() == "truncated"
+    *_, last = events(tmp_path / "name.cast")
+    assert last[1:] == ["m", "it has reached 2000 bytes"]
+
+
+def _printing(data: bytes) -> Callable[[Encoder, float], bytes]:
+    return lambda encoder, at: encoder.output(1, data, at)
+
+
 def test_a_disk_that_does_not_keep_up_costs_the_recording_only(
     start: Callable[..., Recording],
     ended: Ended,
