@@ -98,10 +98,10 @@ TARGETS: Final = (
         "us",
     ),
     Target(
-        "delay of a recorded frame, to an unread one",
+        "delay of a recorded frame, to one that is not",
         1.1,
         lambda record: record.ratio(
-            "recording", _case(record, "recording", "a second"), "p50", "recorded", "unread"
+            "recording", _case(record, "recording", "a second"), "p50", "recorded", "read"
         ),
     ),
     Target("start to the first answer", 1, _of("start", "answer", "seconds"), "s"),
