@@ -7,7 +7,7 @@ like what it passes on, with its reason among the annotations.
 
 This is on the path of each request, so as little of it as can be: what is the same from one to the
 next is not made anew (``memory``), and of unary requests, and ends, many are told at once, a
-twentieth of a second later at most: one after the other they cost a third of what each does between
+twentieth of a second later at most, because one after the other they cost less than each between
 the steps of its request. Killed, the process takes with it what has not been told by then.
 """
 
