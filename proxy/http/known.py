@@ -11,8 +11,8 @@ What must stay true:
 
 1. A block is found by a SHA-256 of all its bytes behind a secret that lives and dies with the
    process, and neither the token in it nor a dropped header (a cookie) is kept; as in
-   ``authn.cache``. Nobody sees such a hash, so what an HMAC would add is of no use, and that takes
-   two to three times as long.
+   ``authn.cache``. Nobody sees such a hash, so what an HMAC would add is of no use here, and it
+   takes longer.
 2. Only blocks are kept that say nothing but who asks and what passes: no body, no upgrade, no
    expectation, nothing that is refused. All else is read by llhttp, every time.
 3. A request line that is anything but plain ASCII in origin-form goes to llhttp with the whole
