@@ -125,7 +125,7 @@ def test_the_pod_audits_into_its_own_file_and_follows_the_policy(
     disk = Disk(tmp_path / "pod", documents, pod(documents), {})
     ours = [a for a in disk.arguments if a.startswith(("--audit-", "--record-"))]
     with ScriptedCluster(tmp_path) as cluster:
-        (tmp_path / "token").write_text("credential")
+        (tmp_path / "token").write_text("own-token-of-the-standalone-proxy")
         with Serve(
             tmp_path,
             f"--oidc-issuer-url={issuer.url}",
