@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -102,6 +102,15 @@ def _envoy(stage: Stage, folder: Path, upstream: int) -> Iterator[tuple[int, int
 
 
 @contextmanager
+def _process(argv: Sequence[object], log: Path) -> Iterator[int]:
+    process = Process([str(word) for word in argv], log)
+    try:
+        yield process.pid
+    finally:
+        process.stop(5)
+
+
+@contextmanager
 def _naive(stage: Stage, folder: Path, upstream: int) -> Iterator[tuple[int, int]]:
     port, keys = free_port(), folder / "jwks.json"
     keys.write_bytes(jwks_document(stage.issuer.key))
@@ -109,11 +118,8 @@ def _naive(stage: Stage, folder: Path, upstream: int) -> Iterator[tuple[int, int
         *(sys.executable, "-m", "bench.naive", port, stage.certificate, upstream, stage.ca_file),
         *(stage.issuer.url, stage.issuer.client_id, keys, stage.token_file),
     ]
-    process = Process([str(word) for word in argv], folder / "naive.log")
-    try:
-        yield port, process.pid
-    finally:
-        process.stop(5)
+    with _process(argv, folder / "naive.log") as pid:
+        yield port, pid
 
 
 @contextmanager
@@ -140,11 +146,8 @@ def _bare(stage: Stage, folder: Path, upstream: int) -> Iterator[tuple[int, int]
         *(sys.executable, "-m", "bench.bare", port, stage.certificate, stage.key),
         *(upstream, stage.ca_file),
     ]
-    process = Process([str(word) for word in argv], folder / "bare.log")
-    try:
-        yield port, process.pid
-    finally:
-        process.stop(5)
+    with _process(argv, folder / "bare.log") as pid:
+        yield port, pid
 
 
 @contextmanager

@@ -160,7 +160,7 @@ class ClientConnection(asyncio.Protocol):
         self._tunnel: Tunnel | None = None
         self._buffer = b""
         self._reading_head = False  # the time for the head at the front runs
-        self._searched = 0  # where in the buffer a head's end can still begin
+        self._searched = 0  # bytes of the buffer in which a head's end was sought in vain
         self._skipped = False  # one empty line before this head
         self._advancing = False
         self._closing = False  # the last answer is out; whatever else comes is swallowed
@@ -311,7 +311,8 @@ class ClientConnection(asyncio.Protocol):
             self._buffer, self._skipped = self._buffer[2:], True  # RFC 9112, section 2.2
             self._searched = 0
         buffer, limits = self._buffer, self.limits
-        end = buffer.find(END, self._searched)
+        searched = self._searched
+        end = buffer.find(END, max(0, searched - len(END) + 1) if searched else 0)
         size = end + len(END) if end >= 0 else len(buffer)
         try:
             if self.place.over:
@@ -319,12 +320,12 @@ class ClientConnection(asyncio.Protocol):
             if size > limits.head_bytes:
                 raise HeadTooLarge(f"a request head of more than {limits.head_bytes} bytes")
             if end < 0:
-                if _BARE_LF.search(buffer, self._searched):
+                if _BARE_LF.search(buffer, searched):
                     raise MalformedRequest("a line ends without CR")
                 if not self._reading_head:
                     self._reading_head = True
                     self.timer.set(limits.head_timeout)
-                self._searched = max(0, size - len(END) + 1)
+                self._searched = size
                 return False
             head = self._listener.heads.read(buffer[:size])
         except ProxyError as error:

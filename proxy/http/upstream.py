@@ -230,7 +230,8 @@ class UpstreamConnection(asyncio.Protocol):
             searched = max(0, len(self._buffer) - len(END) + 1)
             data, self._buffer = self._buffer + data, b""
         while (end := data.find(END, searched)) >= 0:
-            head, data, searched = self._read(data[: end + 4]), data[end + 4 :], 0
+            end += len(END)
+            head, data, searched = self._read(data[:end]), data[end:], 0
             if head.status >= 200:
                 self._begin_body(owner, head, data)
                 return
