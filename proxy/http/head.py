@@ -63,7 +63,7 @@ class RequestHead:
     ``passing`` are the headers that may go upstream, in order. ``content_length`` is None where
     there is none; a request has a body if it is positive or ``chunked`` is set. ``upgrade`` is
     ``b"websocket"``, ``b"SPDY/3.1"`` or None. ``known`` is what was kept of the same header block,
-    and ``line`` of the same request line (``HeadReader``; both or neither).
+    and ``line`` of the same request line (``HeadReader``).
     """
 
     method: bytes
