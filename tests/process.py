@@ -6,6 +6,7 @@ itself be killed, a watchdog notices (its end of a pipe closes) and kills the gr
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -91,13 +92,18 @@ class Process:
         return self._program.returncode
 
 
+# In another order in each process, whatever seed a test has given to ``random``.
+_PORTS = itertools.cycle(random.SystemRandom().sample(range(20_000, 30_000), 10_000))
+
+
 def free_port() -> int:
     """A loopback port that can be bound, below those that outgoing connections are given.
 
-    Otherwise such a connection might take the port while the API server is stopped.
+    Otherwise such a connection might take the port while the API server is stopped. None is given
+    again before all others were: whoever asks for two may not have bound the first yet.
     """
     while True:
-        port = random.randrange(20_000, 30_000)
+        port = next(_PORTS)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
