@@ -49,7 +49,8 @@ class ChannelReader:
             if begins:
                 self._channel, self._carried, self._padded = -1, b"", False
             if self._channel < 0 and len(payload):
-                self._channel = payload[0:1][0] - (_DIGIT if self._base64 else 0)
+                # What is below the digits wraps round as a byte does in Go: to no channel.
+                self._channel = (payload[0:1][0] - (_DIGIT if self._base64 else 0)) & 0xFF
                 start = 1
             if self._channel not in self._wanted or len(payload) == start:
                 continue
