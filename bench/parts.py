@@ -36,6 +36,7 @@ from proxy.limits import MAX_REQUESTS_PER_USER, Tally
 from proxy.observe.access_log import AccessLog
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
+from proxy.observe.together import AT_ONCE
 from proxy.requestinfo import resolve
 from proxy.tls import server_context
 from proxy.userinfo import UserInfo
@@ -109,9 +110,8 @@ def main() -> int:
         tally.leave("alice@example.com")
 
     def counted() -> None:
-        metrics.request_begun("unary")
-        metrics.request_answered("unary", 0.0001, 0.001)
-        metrics.request_ended("unary", 200, 0.001, 0, 400)
+        metrics.unary_answered([0.0001] * AT_ONCE, [0.001] * AT_ONCE)
+        metrics.requests_ended([(200, "unary")] * AT_ONCE, received=0, sent=400)
 
     writer = LogWriter(os.open(os.devnull, os.O_WRONLY))
     exchange: Any = SimpleNamespace(  # what the access log reads of one
@@ -122,6 +122,7 @@ def main() -> int:
         client=SimpleNamespace(address="127.0.0.1"),
         began_at=1.0,
         sent_at=1.0001,
+        end=NOW,
         answered_at=1.001,
         ended_at=1.001,
         bytes_received=0,
@@ -151,7 +152,7 @@ def main() -> int:
         "read one whose lines are known": lambda: reader.read(RESPONSE),
         "write the response head": lambda: write_response(response, b""),
         "count a request": counted,
-        "log a request": lambda: log.write(exchange),
+        "log a request": lambda: log.write([exchange]),
     }
     for name, part in parts.items():
         sys.stdout.write(f"{name:34}{_microseconds(part):8.2f} us\n")

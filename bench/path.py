@@ -45,15 +45,15 @@ from proxy.gate import Gate
 from proxy.headers import RequestHeaders
 from proxy.http.listener import ClientConnection, Listener
 from proxy.http.pool import MAX_IDLE, Pool
-from proxy.http.service import Admission, Observer, Service
+from proxy.http.service import Admission, Service
 from proxy.http.upstream import UpstreamConnection
 from proxy.impersonation import Policy
 from proxy.limits import MAX_REQUESTS_PER_USER, MAX_STREAMS_PER_USER, Tally
 from proxy.observe.access_log import AccessLog
-from proxy.observe.all_of import all_of
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.observe.requests import RequestObserver
+from proxy.observe.together import BatchObserver, Together
 from proxy.reviews.client import Reviewer
 from proxy.reviews.self_check import SelfCheck, WithheldCredential
 from tests.authn.tokens import NOWHERE
@@ -127,7 +127,7 @@ class Joined:
         cache: TokenCache[Admission] = TokenCache()
         unasked: Reviewer = None  # type: ignore[assignment]
         self.writers = [LogWriter(os.open(os.devnull, os.O_WRONLY))]
-        observers: list[Observer] = [RequestObserver(metrics, AccessLog(self.writers[0]))]
+        observers: list[BatchObserver] = [RequestObserver(metrics, AccessLog(self.writers[0]))]
         if policy_file:
             self.writers.append(LogFile(folder / "audit.log", Rotation(64 << 20, 0, 1)))
             self.writers[1].on_write = partial(metrics.audit_written, "log")
@@ -141,7 +141,7 @@ class Joined:
             pool=self.pool,
             authority=b"10.96.0.1",
             headers=RequestHeaders(),
-            observer=all_of(observers),
+            observer=Together(observers),
             streams=Tally(MAX_STREAMS_PER_USER),
             requests=Tally(MAX_REQUESTS_PER_USER),
         )

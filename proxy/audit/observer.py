@@ -5,20 +5,16 @@ asks that first; ``ResponseStarted`` is for long-running requests alone; and of 
 nobody could be found for, the one event is ``ResponseStarted``. What this proxy refuses is audited
 like what it passes on, with its reason among the annotations.
 
-This is on the path of each request, so as little of it as can be: what is the same from one to the
-next is not made anew (``memory``), and of unary requests, and ends, many are told at once, a
-twentieth of a second later at most, because one after the other they cost less than each between
-the steps of its request. Killed, the process takes with it what has not been told by then.
+This is done for each request, so as little of it as can be: what is the same from one to the next
+is not made anew (``memory``).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Final, Protocol
+from typing import Protocol
 
 from proxy.audit.event import (
     annotated,
@@ -35,98 +31,83 @@ from proxy.audit.timestamps import Timestamps
 from proxy.errors import AuthenticationError, ProxyError
 from proxy.forwarded import Networks
 from proxy.http.exchange import Exchange
-from proxy.http.service import Observer
 from proxy.observe.access_log import MAX_DETAIL, outcome_of
+from proxy.observe.together import BatchObserver
 from proxy.rights import DOMAIN
 
-AT_ONCE: Final = 32  # beginnings and ends; no more, for telling them holds up all requests
-COLLECTING: Final = 0.05  # seconds
-
 _log = logging.getLogger(__name__)
+
+_Begun = tuple[Audited | None, str]  # what is to be told of it, and when it was received
 
 
 class Sink(Protocol):
     """Where events go; must neither block nor raise."""
 
-    def write(self, line: str) -> None:
-        """Take one event, a line of JSON in ASCII without its end."""
+    def write(self, *lines: str) -> None:
+        """Take events, each a line of JSON in ASCII without its end."""
 
 
-class AuditObserver(Observer):
-    """Audits exchanges; ``flush`` tells at once what is still to be told."""
+class AuditObserver(BatchObserver):
+    """Audits exchanges."""
 
     def __init__(
         self, policy: Policy, sinks: Sequence[Sink], forwarded_from: Networks = ()
     ) -> None:
         self._forwarded_from = forwarded_from
         self._memory = Memory(policy, forwarded_from)
-        self._tell = sinks[0].write if len(sinks) == 1 else partial(_tell_all, tuple(sinks))
+        self._sinks = sinks
+        self._lines: list[str] = []  # that the sinks do not have yet
+        self._tell = self._lines.append
         self._moment = Timestamps().format
-        self._begun: dict[Exchange, tuple[Audited, str]] = {}  # with when it was received
-        self._waiting: list[tuple[Callable[[Exchange], None], Exchange]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._begun: dict[Exchange, _Begun] = {}
 
     def take(self, policy: Policy) -> None:
         """Follow another policy from now on; what was told to have begun is told as it was."""
-        self.flush()
         self._memory = Memory(policy, self._forwarded_from)
 
-    def admitted(self, exchange: Exchange) -> None:
-        if exchange.kind != "unary":
-            self._begin(exchange)
-        elif self._memory.early:  # else nothing is told of it before its end
-            self._later(self._begin, exchange)
+    def admitted(self, exchanges: Sequence[Exchange]) -> None:
+        self._tell_of(exchanges, self._admitted)
 
-    def _begin(self, exchange: Exchange) -> None:
-        audited = self._memory.find(exchange)
-        if audited is None:
-            return
-        received = self._moment(exchange.received_at)
-        self._begun[exchange] = audited, received
-        if "RequestReceived" in audited.stages:
-            self._tell(
-                event("RequestReceived", exchange.audit_id, audited.common, received, received)
-            )
+    def ended(self, exchanges: Sequence[Exchange]) -> None:
+        self._tell_of(exchanges, self._complete)
 
-    def answered(self, exchange: Exchange) -> None:
-        if exchange.kind == "unary":  # the most frequent by far, and never long-running
-            return
-        if exchange.info.long_running and (begun := self._begun.get(exchange)):
-            self._started(exchange, *begun, answered_status(exchange.status))
-
-    def ended(self, exchange: Exchange) -> None:
-        self._later(self._complete, exchange)
-
-    def _later(self, tell: Callable[[Exchange], None], exchange: Exchange) -> None:
-        self._waiting.append((tell, exchange))
-        if len(self._waiting) >= AT_ONCE:
-            self.flush()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(COLLECTING, self.flush)
-
-    def flush(self) -> None:
-        """Tell of all that has begun or ended until now."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        waiting, self._waiting = self._waiting, []
-        for tell, exchange in waiting:
+    def _tell_of(self, exchanges: Sequence[Exchange], tell: Callable[[Exchange], None]) -> None:
+        for exchange in exchanges:
             try:
                 tell(exchange)
             except Exception:  # noqa: BLE001 - whatever it is, it is no affair of the others'
                 _log.exception("[unexpected] what became of a request could not be audited")
+        self._send()
+
+    def _admitted(self, exchange: Exchange) -> None:
+        if self._memory.early or exchange.kind != "unary":  # else nothing is told before its end
+            self._begun[exchange] = self._begin(exchange)
+
+    def _begin(self, exchange: Exchange) -> _Begun:
+        """Tell that a request was received, where that is wanted; return what is wanted of it."""
+        audited = self._memory.find(exchange)
+        received = self._moment(exchange.received_at)
+        if audited is not None and "RequestReceived" in audited.stages:
+            self._tell(
+                event("RequestReceived", exchange.audit_id, audited.common, received, received)
+            )
+        return audited, received
+
+    def answered(self, exchange: Exchange) -> None:
+        audited, received = self._begun.get(exchange, (None, ""))
+        if exchange.info.long_running and audited is not None:
+            self._started(exchange, audited, received, answered_status(exchange.status))
+            self._send()
 
     def _complete(self, exchange: Exchange) -> None:
         if exchange.admission is None and isinstance(exchange.error, AuthenticationError):
             self._unauthenticated(exchange)
             return
-        begun = self._begun.pop(exchange, None)
-        if begun is None:  # nothing was told of it, and what is, is decided now
-            self._begin(exchange)
-            begun = self._begun.pop(exchange, None)
-        if begun is None:
-            return
+        # What nothing was told of yet is decided now.
+        begun = self._begun.pop(exchange) if exchange in self._begun else self._begin(exchange)
         audited, received = begun
+        if audited is None:
+            return
         if (
             exchange.kind == "unary"
             and exchange.error is None  # and so the answer was not truncated
@@ -148,7 +129,7 @@ class AuditObserver(Observer):
                     exchange.audit_id,
                     audited.common,
                     received,
-                    self._moment(_end(exchange)),
+                    self._moment(exchange.end),
                     status,
                     annotations,
                 )
@@ -165,6 +146,13 @@ class AuditObserver(Observer):
             self._tell(
                 event("ResponseComplete", audit_id, audited.common, now, now, status, annotations)
             )
+            self._send()
+
+    def _send(self) -> None:
+        if self._lines:
+            for sink in self._sinks:
+                sink.write(*self._lines)
+            self._lines.clear()
 
     def _started(
         self,
@@ -175,7 +163,7 @@ class AuditObserver(Observer):
         annotations: str = "",
     ) -> None:
         if "ResponseStarted" in audited.stages:
-            at = _end(exchange) if exchange.ended_at else time.time()
+            at = exchange.end if exchange.ended_at else time.time()
             now, audit_id = self._moment(at), exchange.audit_id
             self._tell(
                 event(
@@ -189,16 +177,6 @@ class AuditObserver(Observer):
             status = response_status(unauthenticated(exchange.head.authorization))
             annotations = _annotations(exchange, audited)
             self._started(exchange, audited, received, status, annotations)
-
-
-def _end(exchange: Exchange) -> float:
-    """Return when an exchange has ended, in unix seconds."""
-    return exchange.received_at + exchange.ended_at - exchange.began_at
-
-
-def _tell_all(sinks: Sequence[Sink], line: str) -> None:
-    for sink in sinks:
-        sink.write(line)
 
 
 def _annotations(exchange: Exchange, audited: Audited) -> str:

@@ -58,13 +58,13 @@ class WebhookSink:
         self._closing = False
         self._outage = Outage()
 
-    def write(self, line: str) -> None:
-        """Take one event; never waits, never raises."""
-        size = self._queued_size + len(line)
-        if len(self._queue) >= MAX_QUEUED or size > MAX_QUEUED_SIZE or self._closing:
-            self.on_drop(1)
+    def write(self, *lines: str) -> None:
+        """Take events; never waits, never raises."""
+        count, size = len(self._queue) + len(lines), self._queued_size + sum(map(len, lines))
+        if count > MAX_QUEUED or size > MAX_QUEUED_SIZE or self._closing:
+            self.on_drop(len(lines))
             return
-        self._queue.append(line)
+        self._queue += lines
         self._queued_size = size
         self._wake.set()
         if len(self._queue) >= MAX_BATCH:

@@ -313,6 +313,11 @@ class Exchange:
         return whole
 
     @property
+    def end(self) -> float:
+        """When it ended, in unix seconds."""
+        return self.received_at + self.ended_at - self.began_at
+
+    @property
     def accepting(self) -> bool:
         """Whether more of the request's body may be read from the client now."""
         return self.request_done or (bool(self.sent_at) and not self._upstream_full)
@@ -403,7 +408,8 @@ class Exchange:
         self.answered_at = time.perf_counter()
         if head.status == 403:
             self._sniffed = b""
-        self._service.observer.answered(self)
+        if self.kind != "unary":
+            self._service.observer.answered(self)
         self._answer(write_response(head, self._framing(head)), parts, done)
 
     def response_content(self, parts: list[bytes], done: bool) -> None:

@@ -38,6 +38,7 @@ from proxy.http.pool import WRITE_BUFFER, keep_alive
 from proxy.http.service import Service
 from proxy.http.timer import Timer
 from proxy.limits import Limit, Place, Places
+from proxy.requestinfo import Kind
 
 if TYPE_CHECKING:
     from proxy.http.tunnel import Tunnel
@@ -83,6 +84,11 @@ class Listener:
         self.places.give_back(connection.place)
         if not in_time:
             self.service.observer.limited("handshake")
+
+    def under_way(self, kind: Kind) -> int:
+        """Count the exchanges of this kind that have not ended."""
+        under_way = (connection.exchange for connection in self._connections)
+        return sum(exchange is not None and exchange.kind == kind for exchange in under_way)
 
     def end_denied(self) -> int:
         """End what is under way of users who are kept out by now; return how many there were."""

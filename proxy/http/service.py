@@ -97,7 +97,10 @@ class Observer:
         """It is known who asks; limits and the list of those who are kept out come after."""
 
     def answered(self, exchange: Exchange) -> None:
-        """The response head is about to be passed on, or the tunnel stands."""
+        """A stream's head is about to be passed on, or the tunnel stands.
+
+        Of a unary request nobody is told that: it ends so soon that they may as well look then.
+        """
 
     def ended(self, exchange: Exchange) -> None:
         """Its answer has ended, either way; told once of each exchange that has begun."""

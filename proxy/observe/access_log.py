@@ -11,8 +11,8 @@ come together in too many ways. Few, short, and never a token that came as one.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
@@ -34,6 +34,8 @@ _REMEMBERED_LENGTH: Final = 256  # bytes of whatever a client may choose; see re
 # Naming an enum's member costs more than all else in ``outcome_of`` (0.2 us, Python 3.11).
 _SWITCHING_PROTOCOLS: Final = HTTPStatus.SWITCHING_PROTOCOLS.value
 
+_log = logging.getLogger(__name__)
+
 
 class AccessLog:
     """Writes a JSON line for each exchange that has ended."""
@@ -44,8 +46,18 @@ class AccessLog:
         self._timestamps = Timestamps()
         self._client = lru_cache(256)(self._client_of)
 
-    def write(self, exchange: Exchange) -> None:
-        """Write the line of ``exchange``; what few of them have to say is looked for first."""
+    def write(self, exchanges: Iterable[Exchange]) -> None:
+        """Write the lines of exchanges that have ended."""
+        lines = []
+        for exchange in exchanges:
+            try:
+                lines.append(self._line(exchange))
+            except Exception:  # noqa: BLE001 - whatever it is, it is no affair of the others'
+                _log.exception("[unexpected] a request could not be logged")
+        self._writer.write(*lines)
+
+    def _line(self, exchange: Exchange) -> str:
+        """Return the line of one; what few of them have to say is looked for first."""
         head, admission = exchange.head, exchange.admission
         target, forwarded_for = head.target, head.forwarded_for
         answered_at, session = exchange.answered_at, exchange.session
@@ -72,8 +84,8 @@ class AccessLog:
         client = self._client if short else self._client.__wrapped__
         if session is not None:
             more = _members(session.fields())
-        self._writer.write(
-            f'{{"ts":"{self._timestamps.format(time.time())}","level":"info","event":"request"'
+        return (
+            f'{{"ts":"{self._timestamps.format(exchange.end)}","level":"info","event":"request"'
             f',"audit_id":"{exchange.audit_id}"{asked}{who}'
             f',"code":{exchange.status}{why},"kind":"{exchange.kind}"'
             f',"duration_ms":{(exchange.ended_at - exchange.began_at) * 1000:.3f}{upstream}'

@@ -46,16 +46,17 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
         self._thread.start()
 
-    def write(self, line: str) -> None:
-        """Take one line of ASCII without its end; never blocks on the reader, never raises."""
+    def write(self, *lines: str) -> None:
+        """Take lines of ASCII without their ends; never blocks on the reader, never raises."""
+        size = sum(map(len, lines))
         with self._lock:
-            buffered = self._buffered + len(line)
+            buffered = self._buffered + size
             taken, first = buffered <= self._max_buffered, not self._lines
             if taken:
-                self._lines.append(line)
+                self._lines += lines
                 self._buffered = buffered
         if not taken:
-            self.on_drop(1)
+            self.on_drop(len(lines))
         elif first:
             self._waiting.set()
 

@@ -13,8 +13,10 @@ Children are bound once, so that a request pays for increments and not for look-
 from __future__ import annotations
 
 import platform
+from collections import Counter as Multiset
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
+from operator import add
 from typing import Final, Literal, TypeVar, get_args
 
 import prometheus_client
@@ -58,7 +60,7 @@ CONNECTION_LIMITS: Final[tuple[Limit, ...]] = get_args(Limit)
 AuditSink = Literal["log", "webhook"]
 AUDIT_SINKS: Final[tuple[AuditSink, ...]] = get_args(AuditSink)
 RECORDING_RESULTS: Final[tuple[Result, ...]] = get_args(Result)
-STREAM_KINDS: Final = tuple(kind for kind in KINDS if kind != "unary")
+STREAM_KINDS: Final[tuple[Kind, ...]] = tuple(kind for kind in KINDS if kind != "unary")
 TOKEN_ERRORS: Final = (AuthenticationError, KeysUnavailable, TokenTooLarge, MultipleCredentials)
 
 _KNOWN_CODES: Final = frozenset(status.value for status in HTTPStatus)
@@ -93,6 +95,18 @@ class MirroredCounter(Collector):
         yield CounterMetricFamily(self._name, self._text, self._read())
 
 
+class _First(Collector):
+    """Read before all others, which may then read what ``work`` has changed."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.work: Callable[[], None] = lambda: None
+        registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        self.work()
+        return ()
+
+
 class _ByCode(dict[tuple[int, Kind], Counter]):
     """Requests by status and kind; there is a series of each that was sent, from then on."""
 
@@ -108,10 +122,14 @@ class _ByCode(dict[tuple[int, Kind], Counter]):
 
 
 class Metrics:
-    """Every metric of one process. Gauges that mirror state are bound with ``set_function``."""
+    """Every metric of one process. Gauges that mirror state are bound with ``set_function``.
+
+    ``first`` does its ``work`` whenever they are read, before that.
+    """
 
     def __init__(self, version: str, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
+        self.first = _First(self.registry)
         self._histograms: list[Histogram] = []
         self._build_info(version)
         self._requests()
@@ -131,38 +149,36 @@ class Metrics:
 
     # a request, in the order of its life
 
-    def request_begun(self, kind: Kind) -> None:
-        self._in_flight[kind].number.value += 1
-
-    def request_answered(self, kind: Kind, overhead: float, upstream: float) -> None:
+    def stream_answered(self, kind: Kind, overhead: float, upstream: float) -> None:
         """Count an answer that begins: seconds until the request was sent on, and from then on."""
         self._proxy_overhead.observe(overhead)
         self._upstream_duration.observe(upstream)
         self._duration[kind].observe(overhead + upstream)
-        if kind != "unary":
-            self._streams_open[kind].inc()
+        self._streams_open[kind].inc()
 
-    def request_ended(
-        self,
-        kind: Kind,
-        code: int,
-        answered_for: float | None,
-        received: int = 0,
-        sent: int = 0,
+    def stream_ended(self, kind: Kind, lasted: float) -> None:
+        """Count the end of what ``stream_answered`` has counted, so many seconds later."""
+        self._streams_open[kind].dec()
+        self._stream_duration[kind].observe(lasted)
+
+    def unary_answered(self, overheads: Sequence[float], upstream: Sequence[float]) -> None:
+        """Count answers: of each the same seconds, at the same place in both."""
+        self._proxy_overhead.observe_all(overheads)
+        self._upstream_duration.observe_all(upstream)
+        self._duration["unary"].observe_all(map(add, overheads, upstream))
+
+    def requests_ended(
+        self, ends: Iterable[tuple[int, Kind]], *, received: int = 0, sent: int = 0
     ) -> None:
-        """Count the end of a request, whatever end that is.
+        """Count the ends of requests, whatever ends those are.
 
-        ``code`` is the status that its client was sent, 0 for none. ``answered_for`` is the time
-        in seconds since ``request_answered``, None where that was not reached. ``received`` are the
-        bytes of the body that came, ``sent`` those of all that was sent.
+        Of each, the status that its client was sent, 0 for none, and its kind. ``received`` are the
+        bytes of the bodies that came, ``sent`` those of all that was sent.
         """
-        self._in_flight[kind].number.value -= 1
-        self._requests_total[code, kind].number.value += 1
-        self._received.number.value += received
-        self._sent.number.value += sent
-        if kind != "unary" and answered_for is not None:
-            self._streams_open[kind].dec()
-            self._stream_duration[kind].observe(answered_for)
+        for end, count in Multiset(ends).items():
+            self._requests_total[end].inc(count)
+        self._received.inc(received)
+        self._sent.inc(sent)
 
     def refused(self, error: ProxyError) -> None:
         """Count an answer that the proxy itself gave, in every series that it belongs to."""
@@ -182,9 +198,9 @@ class Metrics:
         """Count the time that it took to verify a token that the cache did not hold."""
         self._token_validation.observe(seconds)
 
-    def token_accepted(self) -> None:
-        """Count a request whose token is valid and whose identity may be asserted."""
-        self._token_valid.number.value += 1
+    def tokens_accepted(self, count: int) -> None:
+        """Count requests whose token is valid and whose identity may be asserted."""
+        self._token_valid.inc(count)
 
     def groups_dropped(self, count: int) -> None:
         if count:
@@ -227,7 +243,7 @@ class Metrics:
         )
         self._requests_total = _ByCode(requests)
         in_flight = self._gauge("requests_in_flight", "Requests being served.", "kind")
-        self._in_flight = _bind(in_flight.labels, KINDS)
+        self.requests_in_flight = _bind(in_flight.labels, KINDS)
         duration = self._histogram(
             "request_duration_seconds",
             "From the request's head to the head of the API server's answer.",

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
 from proxy.errors import Denied, ProxyError, RecordingFailed
 from proxy.http.exchange import Exchange
-from proxy.http.service import Observer
 from proxy.limits import Limit
 from proxy.missing_rule import MissingRule
 from proxy.observe.access_log import AccessLog
 from proxy.observe.metrics import Metrics
+from proxy.observe.together import BatchObserver
 from proxy.refusals import Refusals
 
 _log = logging.getLogger(__name__)
 
 
-class RequestObserver(Observer):
+class RequestObserver(BatchObserver):
     """Counts and logs exchanges.
 
     With ``refusals``, what RBAC refuses is remembered there for whom it is refused.
@@ -30,29 +31,35 @@ class RequestObserver(Observer):
         self._access_log = access_log
         self._refusals = refusals
 
-    def begun(self, exchange: Exchange) -> None:
-        self._metrics.request_begun(exchange.kind)
-
     def answered(self, exchange: Exchange) -> None:
         sent_at = exchange.sent_at
-        self._metrics.request_answered(
+        self._metrics.stream_answered(
             exchange.kind, sent_at - exchange.began_at, exchange.answered_at - sent_at
         )
 
-    def ended(self, exchange: Exchange) -> None:
-        metrics, answered_at = self._metrics, exchange.answered_at
-        answered_for = exchange.ended_at - answered_at if answered_at else None
-        received, sent = exchange.bytes_received, exchange.bytes_sent
-        metrics.request_ended(exchange.kind, exchange.status, answered_for, received, sent)
-        if exchange.admission is not None:
-            metrics.token_accepted()
-        if exchange.error is not None:
-            self._failed(exchange.error, truncated=exchange.truncated)
-        if exchange.impersonation_forbidden:
-            metrics.impersonation_forbidden.inc()
-        if exchange.missing is not None:
-            self._remember(exchange, exchange.missing)
-        self._access_log.write(exchange)
+    def ended(self, exchanges: Sequence[Exchange]) -> None:
+        metrics = self._metrics
+        metrics.requests_ended(
+            [(exchange.status, exchange.kind) for exchange in exchanges],
+            received=sum([exchange.bytes_received for exchange in exchanges]),
+            sent=sum([exchange.bytes_sent for exchange in exchanges]),
+        )
+        unary = [e for e in exchanges if e.answered_at and e.kind == "unary"]
+        metrics.unary_answered(
+            [exchange.sent_at - exchange.began_at for exchange in unary],
+            [exchange.answered_at - exchange.sent_at for exchange in unary],
+        )
+        metrics.tokens_accepted(sum([e.admission is not None for e in exchanges]))
+        for exchange in exchanges:
+            if exchange.error is not None:
+                self._failed(exchange.error, truncated=exchange.truncated)
+            if exchange.impersonation_forbidden:
+                metrics.impersonation_forbidden.inc()
+            if exchange.missing is not None:
+                self._remember(exchange, exchange.missing)
+            if exchange.answered_at and exchange.kind != "unary":
+                metrics.stream_ended(exchange.kind, exchange.ended_at - exchange.answered_at)
+        self._access_log.write(exchanges)
 
     def _remember(self, exchange: Exchange, missing: MissingRule) -> None:
         """Keep it for the one who asked; what was refused to another in their place is not."""
@@ -71,8 +78,7 @@ class RequestObserver(Observer):
             self._metrics.upstream_truncated.inc()
 
     def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
-        self._metrics.request_begun("unary")
-        self._metrics.request_ended("unary", error.code, None)
+        self._metrics.requests_ended([(error.code, "unary")])
         self._metrics.refused(error)
         _log.info(
             "a request could not be read",

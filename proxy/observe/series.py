@@ -71,6 +71,7 @@ class Histogram(prometheus_client.Histogram):
         self._buckets: list[_Number] = [_Number() for _ in self._upper_bounds]
         self._observed: list[float] = []
         self.observe = self._observed.append  # type: ignore[method-assign, assignment]
+        self.observe_all = self._observed.extend
 
     def fold(self) -> None:
         """Count what was observed since the last time, in every series of this name."""

@@ -31,6 +31,7 @@ from proxy.observe.lag import watch_lag
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.observe.requests import RequestObserver
+from proxy.observe.together import BatchObserver, Together
 from proxy.plans import policy_of
 from proxy.refusals import Refusals
 from proxy.reviews.client import Reviewer
@@ -135,10 +136,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
         gates = gates_of(config, gate, issuers.authenticator, policy, for_clients)
         withheld, refusals = WithheldCredential(credential, check), Refusals()
         access_log = AccessLog(writer, config.forwarded_from)
-        observers: list[Observer] = [RequestObserver(metrics, access_log, refusals)]
-        if (tracing := tracing_of(config)) is not None:
-            observers.append(tracing)
-            stack.push_async_callback(send_spans, tracing)
+        later: list[BatchObserver] = [RequestObserver(metrics, access_log, refusals)]
         audit_policy = None
         if config.audit_policy_file is not None:
             from proxy.server.auditing import auditing  # only who audits pays for it
@@ -146,8 +144,15 @@ async def _run(config: Config, writer: LogWriter) -> int:
             audit = await stack.enter_async_context(
                 auditing(config, config.audit_policy_file, metrics, stop)
             )
-            observers.append(audit.observer)
+            later.append(audit.observer)
             audit_policy = audit.policy
+        together = Together(later)
+        metrics.first.work = together.flush
+        stack.callback(together.flush)
+        observers: list[Observer] = [together]
+        if (tracing := tracing_of(config)) is not None:
+            observers.append(tracing)
+            stack.push_async_callback(send_spans, tracing)
         service = Service(
             gate=gates,
             credential=withheld,

@@ -52,7 +52,6 @@ async def auditing(
             stack.push_async_callback(webhook.close, sending)
             sinks.append(webhook)
         observer = AuditObserver(followed.policy, sinks, config.forwarded_from)
-        stack.callback(observer.flush)
         followed.on_change = observer.take
         async with background("audit policy", followed.run(), stop):
             yield Audit(observer, followed)

@@ -42,6 +42,8 @@ class Parts:
 def show(metrics: Metrics, parts: Parts) -> None:
     """Bind the gauges that mirror state; they are read when they are scraped."""
     listener, denial = parts.listener, parts.denial
+    for kind, under_way in metrics.requests_in_flight.items():
+        under_way.set_function(partial(listener.under_way, kind))
     metrics.connections_open.set_function(lambda: listener.places.taken)
     metrics.connections_limit.set(listener.places.total)
     metrics.user_streams_highest.set_function(lambda: parts.service.streams.highest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -12,7 +11,6 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.audit import observer
 from proxy.audit.observer import AuditObserver
 from proxy.audit.policy import NO_STAGES, STAGES, Policy, Rule
 from proxy.denial import Bearer
@@ -22,6 +20,7 @@ from proxy.http.head import RequestHead
 from proxy.http.service import Admission
 from proxy.impersonation import impersonate_requested
 from proxy.observe.all_of import all_of
+from proxy.observe.together import Together
 from proxy.userinfo import UserInfo
 from tests.conftest import Tls
 from tests.http.conftest import POLICY, Proxy, Recorder, identity, run_proxy
@@ -44,8 +43,8 @@ class Lines:
 
     lines: list[str]
 
-    def write(self, line: str) -> None:
-        self.lines.append(line)
+    def write(self, *lines: str) -> None:
+        self.lines += lines
 
 
 class Audited:
@@ -54,16 +53,17 @@ class Audited:
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
         self.observer: AuditObserver
+        self.together: Together
         self.lines: list[str] = []
         self.ended = Recorder()
 
-    def write(self, line: str) -> None:
-        self.lines.append(line)
+    def write(self, *lines: str) -> None:
+        self.lines += lines
 
     async def events(self) -> list[dict[str, Any]]:
         """All events, once an exchange has ended."""
         await self.ended.ended_exchanges(1)
-        self.observer.flush()
+        self.together.flush()
         return [json.loads(line) for line in self.lines]
 
 
@@ -71,9 +71,9 @@ class Audited:
 async def audited(tls: Tls) -> AsyncIterator[Audited]:
     async with Upstream.run(tls.server) as upstream, run_proxy(tls, upstream) as proxy:
         seen = Audited(proxy)
-        observer = AuditObserver(ALL, [seen], [ip_network("127.0.0.0/8")])
-        seen.observer = observer
-        watching = all_of([observer, seen.ended])
+        observer = seen.observer = AuditObserver(ALL, [seen], [ip_network("127.0.0.0/8")])
+        together = seen.together = Together([observer])
+        watching = all_of([together, seen.ended])
         proxy.listener.service = replace(proxy.service, observer=watching)
         yield seen
 
@@ -164,7 +164,7 @@ class Annotating(Recorder):
 
 
 async def test_what_others_find_out_is_said(audited: Audited) -> None:
-    watching = all_of([Annotating(), audited.observer, audited.ended])
+    watching = all_of([Annotating(), audited.together, audited.ended])
     audited.proxy.listener.service = replace(audited.proxy.service, observer=watching)
     client, api = await audited.proxy.asked(GET)
     api.send(OK)
@@ -226,6 +226,7 @@ def test_a_rule_that_asks_for_what_is_not_known_does_not_match_it(
 
 async def test_another_policy_counts_from_the_next_request_on(audited: Audited) -> None:
     client, api = await audited.proxy.asked(GET)
+    audited.together.flush()  # as a twentieth of a second would
     audited.observer.take(Policy([Rule(NO_STAGES)]))
     api.send(OK)
     await client.answer()
@@ -235,7 +236,7 @@ async def test_another_policy_counts_from_the_next_request_on(audited: Audited) 
     api.send(OK)
     await client.answer()
     await audited.ended.ended_exchanges(2)
-    audited.observer.flush()
+    audited.together.flush()
     assert len(audited.lines) == 2
 
 
@@ -252,33 +253,6 @@ async def test_where_nothing_is_told_before_the_end_all_is_told_then(audited: Au
     assert event["requestReceivedTimestamp"] < event["stageTimestamp"]
 
 
-async def test_an_end_is_told_when_nothing_else_happens(
-    audited: Audited, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = asyncio.Event()
-    audited.observer.take(AT_ITS_END)
-    monkeypatch.setattr(audited.observer, "_tell", lambda _line: told.set())
-    _, api = await audited.proxy.asked(GET)
-    api.send(OK)
-    async with asyncio.timeout(10):
-        await told.wait()
-
-
-async def test_of_many_ends_none_waits(audited: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observer, "COLLECTING", 3600.0)
-    monkeypatch.setattr(observer, "AT_ONCE", 3)
-    audited.observer.take(AT_ITS_END)
-    client, api = await audited.proxy.asked(GET)
-    for number in range(1, 4):
-        api.send(OK)
-        await client.answer()
-        await audited.ended.ended_exchanges(number)
-        assert len(audited.lines) == (0 if number < 3 else 3)
-        if number < 3:
-            client.send(GET)
-            await api.read_head()
-
-
 async def test_when_it_ended_is_told_and_not_when_that_was_told(audited: Audited) -> None:
     _, api = await audited.proxy.asked(GET)
     api.send(OK)
@@ -288,20 +262,11 @@ async def test_when_it_ended_is_told_and_not_when_that_was_told(audited: Audited
     assert datetime.fromisoformat(event["stageTimestamp"]) <= later
 
 
-async def test_what_ended_before_another_policy_is_told_by_the_old(audited: Audited) -> None:
-    audited.observer.take(AT_ITS_END)
-    _, api = await audited.proxy.asked(GET)
-    api.send(OK)
-    await audited.ended.ended_exchanges(1)
-    audited.observer.take(Policy([Rule(NO_STAGES)]))
-    assert stages(await audited.events()) == [("ResponseComplete", 200)]
-
-
 async def test_one_that_cannot_be_told_keeps_no_other_from_it(
     audited: Audited, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, api = await audited.proxy.asked(GET)
-    audited.observer.ended(cast("Exchange", object()))
+    audited.observer.ended([cast("Exchange", object())])
     api.send(OK)
     assert stages(await audited.events())[-1] == ("ResponseComplete", 200)
     assert "could not be audited" in caplog.text

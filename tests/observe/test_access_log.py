@@ -40,6 +40,7 @@ class Ended:
     began_at: float = 1.0
     sent_at: float = 1.1
     answered_at: float = 1.1123456
+    end: float = 1_767_225_600.5
     ended_at: float = 2.5
     bytes_received: int = 10
     bytes_sent: int = 20
@@ -82,7 +83,7 @@ EXCHANGE = Ended(identity=ALICE)
 
 
 def write(log: AccessLog, exchange: Ended) -> None:
-    log.write(cast(Exchange, exchange))
+    log.write([cast(Exchange, exchange)])
 
 
 class Lines:

@@ -57,7 +57,7 @@ async def test_one_that_fails_is_logged_and_nobody_suffers_for_it(
     second = Recorder()
     async with Upstream.run(tls.server) as upstream, run_proxy(tls, upstream) as proxy:
         proxy.listener.service = replace(proxy.service, observer=all_of([Failing(), second]))
-        client, api = await proxy.asked(GET)
+        client, api = await proxy.asked(GET.replace(b"pods", b"pods?watch=1"))
         api.send(OK)
         assert (await client.answer()).status == 200
     (exchange,) = await second.ended_exchanges(1)

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from proxy.observe.access_log import AccessLog
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.observe.requests import RequestObserver
+from proxy.observe.together import Together
 from tests.conftest import Tls
 from tests.http.conftest import Proxy, run_proxy
 from tests.http.test_exchange import GET, OK, POST
@@ -25,8 +27,11 @@ from tests.wire import Upstream
 class Seen:
     """A data plane whose observer is the real one."""
 
-    def __init__(self, proxy: Proxy, metrics: Metrics, writer: LogWriter, log: Path) -> None:
-        self.proxy, self._metrics, self._writer, self._log = proxy, metrics, writer, log
+    def __init__(
+        self, proxy: Proxy, metrics: Metrics, together: Together, writer: LogWriter, log: Path
+    ) -> None:
+        self.proxy, self._metrics, self._together = proxy, metrics, together
+        self._writer, self._log = writer, log
 
     def value(self, name: str, **labels: str) -> float:
         found = self._metrics.registry.get_sample_value(f"headlamp_auth_proxy_{name}", labels)
@@ -38,6 +43,7 @@ class Seen:
         return line
 
     def lines(self) -> list[dict[str, object]]:
+        self._together.flush()
         self._writer.close()
         return [json.loads(line) for line in self._log.read_text().splitlines()]
 
@@ -47,10 +53,13 @@ async def seen(tls: Tls, tmp_path: Path) -> AsyncIterator[Seen]:
     metrics, path = Metrics("test"), tmp_path / "log"
     with path.open("wb") as file:
         writer = LogWriter(os.dup(file.fileno()))
-    observer = RequestObserver(metrics, AccessLog(writer))
+    together = Together([RequestObserver(metrics, AccessLog(writer))])
+    metrics.first.work = together.flush
     async with Upstream.run(tls.server) as upstream, run_proxy(tls, upstream) as proxy:
-        proxy.listener.service = replace(proxy.listener.service, observer=observer)
-        yield Seen(proxy, metrics, writer, path)
+        proxy.listener.service = replace(proxy.listener.service, observer=together)
+        for kind, under_way in metrics.requests_in_flight.items():
+            under_way.set_function(partial(proxy.listener.under_way, kind))
+        yield Seen(proxy, metrics, together, writer, path)
 
 
 async def test_every_refusal_has_one_name_in_the_answer_the_log_and_the_metrics(

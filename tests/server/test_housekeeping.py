@@ -17,7 +17,7 @@ async def test_housekeeping_folds_histograms_and_gives_memory_back(
     monkeypatch.setattr(running, "GIVE_BACK_EVERY", 2)
     metrics, given_back = Metrics("test"), asyncio.Event()
     monkeypatch.setattr(running, "give_back", given_back.set)
-    metrics.request_answered("unary", 0.1, 0.2)
+    metrics.unary_answered([0.1], [0.2])
     work = asyncio.create_task(running.keep_house([], None, metrics))
     async with asyncio.timeout(10):
         await given_back.wait()

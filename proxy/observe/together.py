@@ -1,0 +1,119 @@
+"""Requests told of many at once, up to a twentieth of a second late, because that costs less.
+
+Between the steps of a request, what a processor holds of the log's and the metrics' code and data
+makes way for the kernel's and for TLS; in a row they find it there, and much is done once for all
+(docs/performance-profile.md). What anybody may look at is there when they look: what RBAC refuses
+is told at once, for it is shown to whoever asks why, and so are streams; and metrics are read after
+``flush``. Killed, the process takes with it what has not been told by then, as with the lines of
+its log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from proxy.errors import ProxyError
+from proxy.http.exchange import Exchange
+from proxy.http.service import Observer
+from proxy.limits import Limit
+
+AT_ONCE: Final = 32  # requests; no more, for telling of them holds up all others
+COLLECTING: Final = 0.05  # seconds
+
+_log = logging.getLogger(__name__)
+_Exchanges = Sequence[Exchange]
+
+
+class BatchObserver:
+    """Sees exchanges as an ``Observer`` does, but at their beginnings and ends many at once.
+
+    An exchange has its times, so nobody needs to be told in time to know them.
+    """
+
+    def admitted(self, exchanges: _Exchanges) -> None:
+        """It is known who asks."""
+
+    def answered(self, exchange: Exchange) -> None:
+        """The head of a stream's answer is about to be passed on, or the tunnel stands."""
+
+    def ended(self, exchanges: _Exchanges) -> None:
+        """Their answers have ended, either way; told once of each exchange that has begun."""
+
+    def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
+        """A request was refused before it could be read as one."""
+
+    def retried(self) -> None:
+        """A request is sent upstream a second time."""
+
+    def limited(self, limit: Limit) -> None:
+        """A limit has refused or ended a connection."""
+
+
+class Together(Observer):
+    """Tells its observers of unary requests later; ``flush`` tells of all that are still to be.
+
+    An observer that fails on a request is logged, and neither the others nor the request suffer.
+    """
+
+    def __init__(self, observers: Sequence[BatchObserver]) -> None:
+        self._observers = observers
+        nobody = BatchObserver.admitted
+        self._admitted = [o.admitted for o in observers if type(o).admitted is not nobody]
+        self._beginnings: list[Exchange] = []
+        self._ends: list[Exchange] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def admitted(self, exchange: Exchange) -> None:
+        if self._admitted:
+            self._collect(self._beginnings, exchange)
+
+    def answered(self, exchange: Exchange) -> None:
+        for observer in self._observers:
+            _tell(observer.answered, exchange)
+
+    def ended(self, exchange: Exchange) -> None:
+        self._collect(self._ends, exchange)
+
+    def _collect(self, collected: list[Exchange], exchange: Exchange) -> None:
+        collected.append(exchange)
+        if len(collected) >= AT_ONCE or exchange.kind != "unary" or exchange.missing is not None:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(COLLECTING, self.flush)
+
+    def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
+        for observer in self._observers:
+            observer.unreadable(error, client, audit_id)
+
+    def retried(self) -> None:
+        for observer in self._observers:
+            observer.retried()
+
+    def limited(self, limit: Limit) -> None:
+        for observer in self._observers:
+            observer.limited(limit)
+
+    def flush(self) -> None:
+        """Tell of all that has begun or ended until now, of beginnings first."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        beginnings, self._beginnings = self._beginnings, []
+        ends, self._ends = self._ends, []
+        for tell in self._admitted if beginnings else ():
+            _tell(tell, beginnings)
+        for observer in self._observers if ends else ():
+            _tell(observer.ended, ends)
+
+
+_Told = TypeVar("_Told")
+
+
+def _tell(tell: Callable[[_Told], None], of: _Told) -> None:
+    try:
+        tell(of)
+    except Exception:  # noqa: BLE001 - whatever it is, it is no affair of the client's
+        _log.exception("[unexpected] what became of a request could not be noted")
