@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench import audit, growth, handshakes, long, recording, requests, uploads
+from bench import growth, handshakes, long, recording, requests, uploads, windows
 from bench.kernel import load, machine, raise_descriptor_limit
 from bench.nginx import program as nginx_program
 from bench.run import Run, say
@@ -34,6 +34,7 @@ from bench.table import table
 
 PARTS: Final = {
     "start": handshakes.start,
+    "windows": windows.measure,
     "requests": requests.measure,
     "fresh": handshakes.fresh,
     "tokens": handshakes.tokens,
@@ -41,7 +42,6 @@ PARTS: Final = {
     "events": long.events,
     "tunnel": long.tunnels,
     "uploads": uploads.measure,
-    "audit": audit.measure,
     "recording": recording.measure,
     "growth": growth.measure,
 }

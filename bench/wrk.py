@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -69,6 +71,48 @@ def drive(
     request failed.
     """
     whole = bool(big or upload)
+    with load(
+        stage, subject, path, connections=connections, seconds=seconds,
+        method=method, upload=upload, headers=headers, tokens=tokens,
+    ) as process:  # fmt: skip
+        try:
+            first = last = look(stage, subject)
+            if not whole:
+                time.sleep(SETTLING)
+                first = look(stage, subject)
+                time.sleep(seconds - 2 * SETTLING)
+                last = look(stage, subject)
+            output, _ = process.communicate(timeout=seconds + 20)
+            if whole:
+                last = look(stage, subject)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"wrk did not end in {seconds + 20} s") from None
+    seen = _seen(output)
+    requests: float = max(1, last.served - first.served)
+    if whole:
+        requests = seen["bytes"] / big if big else seen["requests"]
+    return {
+        "rate": requests / (last.at - first.at),
+        "cpu": (last.cpu - first.cpu) / requests * 1e6,
+        **{name: seen[name] for name in ("p50", "p99", "p999") if seen["requests"]},
+        "resident": last.resident,
+    }
+
+
+@contextmanager
+def load(
+    stage: Stage,
+    subject: Subject,
+    path: str,
+    *,
+    connections: int,
+    seconds: int,
+    method: str = "GET",
+    upload: int = 0,
+    headers: int = 0,
+    tokens: Path | None = None,
+) -> Iterator[subprocess.Popen[str]]:
+    """Have wrk send requests for so many seconds; it does not outlive what is inside."""
     script = stage.folder / "wrk.lua"
     script.write_text(
         _SCRIPT.format(
@@ -86,30 +130,10 @@ def drive(
         start_new_session=True,
     )
     try:
-        first = last = _look(stage, subject)
-        if not whole:
-            time.sleep(SETTLING)
-            first = _look(stage, subject)
-            time.sleep(seconds - 2 * SETTLING)
-            last = _look(stage, subject)
-        output, _ = process.communicate(timeout=seconds + 20)
-        if whole:
-            last = _look(stage, subject)
-    except subprocess.TimeoutExpired:
-        raise Failed(f"wrk did not end in {seconds + 20} s") from None
+        yield process
     finally:
         process.kill()
         process.wait()
-    seen = _seen(output)
-    requests: float = max(1, last.served - first.served)
-    if whole:
-        requests = seen["bytes"] / big if big else seen["requests"]
-    return {
-        "rate": requests / (last.at - first.at),
-        "cpu": (last.cpu - first.cpu) / requests * 1e6,
-        **{name: seen[name] for name in ("p50", "p99", "p999") if seen["requests"]},
-        "resident": last.resident,
-    }
 
 
 def _seen(output: str) -> dict[str, float]:
@@ -122,15 +146,15 @@ def _seen(output: str) -> dict[str, float]:
     return seen
 
 
-class _Look(NamedTuple):
+class Look(NamedTuple):
     at: float  # seconds
     cpu: float  # seconds
     resident: float  # MiB
     served: int  # requests
 
 
-def _look(stage: Stage, subject: Subject) -> _Look:
+def look(stage: Stage, subject: Subject) -> Look:
     cpu, resident = 0.0, 0.0
     if subject.pid:
         cpu, resident = cpu_seconds(subject.pid), resident_kib(subject.pid) / 1024
-    return _Look(time.monotonic(), cpu, resident, stage.served())
+    return Look(time.monotonic(), cpu, resident, stage.served())

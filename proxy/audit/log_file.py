@@ -25,7 +25,7 @@ from proxy.files import NOT_REGULAR, explain
 from proxy.observe.log_writer import LogWriter
 from proxy.outage import Outage
 
-MAX_BUFFERED: Final = 16 << 20  # characters; some twenty thousand events
+MAX_BUFFERED: Final = 16 << 20  # bytes; some twenty thousand events
 MEGABYTE: Final = 1 << 20
 DAY: Final = 86_400.0  # seconds
 OWNER_ONLY: Final = 0o600

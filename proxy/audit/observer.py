@@ -80,7 +80,8 @@ class AuditObserver(BatchObserver):
         self._send()
 
     def _admitted(self, exchange: Exchange) -> None:
-        if self._memory.early or exchange.kind != "unary":  # else nothing is told before its end
+        # Of one that has ended by now all is told then, and of most nothing is before its end.
+        if not exchange.ended_at and (self._memory.early or exchange.kind != "unary"):
             self._begun[exchange] = self._begin(exchange)
 
     def _begin(self, exchange: Exchange) -> _Begun:

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-MAX_BUFFERED: Final = 1 << 20  # characters; some two thousand requests
+MAX_BUFFERED: Final = 1 << 20  # bytes; some two thousand requests
 COLLECTING: Final = 0.05  # seconds
 CLOSING: Final = 1.0  # seconds
 
@@ -37,7 +37,7 @@ class LogWriter:
         self.on_error: Callable[[], object] = lambda: None
         self._fd = _copied(fd)
         self._max_buffered = max_buffered
-        self._lines: list[str] = []
+        self._texts: list[bytes] = []
         self._buffered = 0
         self._torn = False
         self._lock = threading.RLock()  # a finaliser may log in the midst of ``write``
@@ -48,12 +48,13 @@ class LogWriter:
 
     def write(self, *lines: str) -> None:
         """Take lines of ASCII without their ends; never blocks on the reader, never raises."""
-        size = sum(map(len, lines))
+        # Put together here, where the lines were just made, for that costs least.
+        text = "\n".join((*lines, "")).encode("ascii", "replace")
         with self._lock:
-            buffered = self._buffered + size
-            taken, first = buffered <= self._max_buffered, not self._lines
+            buffered = self._buffered + len(text)
+            taken, first = buffered <= self._max_buffered, not self._texts
             if taken:
-                self._lines += lines
+                self._texts.append(text)
                 self._buffered = buffered
         if not taken:
             self.on_drop(len(lines))
@@ -77,10 +78,10 @@ class LogWriter:
 
     def _flush(self) -> None:
         with self._lock:
-            lines, self._lines = self._lines, []
+            texts, self._texts = self._texts, []
             self._buffered = 0
-        if lines:
-            self._write_out("\n".join([*lines, ""]).encode("ascii", "replace"))
+        if texts:
+            self._write_out(b"".join(texts))
 
     def _ready(self, size: int) -> None:
         """See to it that ``size`` bytes may be written now. Raises OSError."""
