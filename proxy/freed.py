@@ -1,8 +1,8 @@
 """Gives memory that was freed back to the system.
 
 glibc keeps what lies between pieces that are still in use: after 256 connections with large answers
-11 MiB of 72, for as long as the process lives. Given back once a minute that costs a millisecond,
-at most, and the pages come again when they are needed.
+11 MiB of 72, for as long as the process lives. Given back every ten seconds that costs a
+millisecond, at most, and the pages come again when they are needed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,6 @@ import contextlib
 def give_back() -> None:
     """Do so where the C library can (``malloc_trim(3)``); elsewhere nothing happens."""
     with contextlib.suppress(Exception):  # whatever is missing, nobody must notice
-        import ctypes  # when a minute has passed, and not at the start
+        import ctypes  # when ten seconds have passed, and not at the start
 
         ctypes.CDLL(None).malloc_trim(0)

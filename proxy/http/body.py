@@ -156,20 +156,20 @@ def answer_has_body(method: bytes, status: int) -> bool:
     return method != b"HEAD" and status not in {204, 304}
 
 
-_NONE: Final = LengthBody(0)  # one for all: nothing of it ever changes
+NOTHING: Final = LengthBody(0)  # one for all: nothing of it ever changes
 
 
 def request_body(length: int | None, *, chunked: bool) -> Body:
     """Decide how a request's body is delimited (RFC 9112, section 6.3)."""
     if chunked:
         return ChunkedBody(MalformedRequest)
-    return LengthBody(length) if length else _NONE
+    return LengthBody(length) if length else NOTHING
 
 
 def response_body(*, method: bytes, status: int, length: int | None, chunked: bool) -> Body:
     """Decide how a response's body is delimited (RFC 9112, section 6.3), for a final status."""
     if not answer_has_body(method, status):
-        return _NONE
+        return NOTHING
     if chunked:
         return ChunkedBody(UpstreamMalformed)
     return CloseBody() if length is None else LengthBody(length)

@@ -6,8 +6,9 @@ request after request wait for one of them.
 
 Connections are not counted against a limit: each is in use by one client's request, and clients
 are limited where they arrive. The one last used is used next, so that the others can grow old
-and go. A connection is never older than ``MAX_AGE``, so that load balancers in front of the API
-server get their chance, and never outlives the TLS settings that it was made with.
+and go, soon where a rush has left many. A connection is never older than ``MAX_AGE``, so that load
+balancers in front of the API server get their chance, and never outlives the TLS settings that it
+was made with.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from proxy.http.upstream import UpstreamConnection
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds for the name, TCP and TLS together
 MAX_IDLE: Final = 60.0  # seconds; kube-apiserver closes idle connections after 90
+KEPT: Final = 32  # idle connections that may be so for that long; each is some 20 KiB
+SPARE_IDLE: Final = 10.0  # seconds, for those beyond them
 MAX_AGE: Final = 600.0  # seconds
 KEEP_ALIVE: Final = 30  # seconds between TCP keep-alive probes
 PROBES: Final = 3  # that may stay unanswered
@@ -142,7 +145,8 @@ class Pool:
         """Take a connection back from an exchange that is done; keep it if it may be kept."""
         if connection.release() and connection.tls is self._context:
             now = self._loop.time()
-            connection.usable_until = min(now + MAX_IDLE, connection.opened_at + MAX_AGE)
+            idle = MAX_IDLE if len(self._idle) < KEPT else SPARE_IDLE
+            connection.usable_until = min(now + idle, connection.opened_at + MAX_AGE)
             self._idle.append(connection)
         else:
             connection.close()

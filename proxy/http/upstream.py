@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from proxy.errors import ProxyError, UpstreamMalformed
-from proxy.http.body import Body, response_body
+from proxy.http.body import NOTHING, Body, answer_has_body, response_body
 from proxy.http.head import END, MAX_RESPONSE_HEAD_BYTES, ResponseHead
 
 GOODBYE: Final = 30.0  # seconds that the API server has to take the last that was written
@@ -246,13 +246,16 @@ class UpstreamConnection(asyncio.Protocol):
             raise UpstreamMalformed("the response head is too large")
 
     def _begin_body(self, owner: Owner, head: ResponseHead, rest: bytes) -> None:
-        self._body = response_body(
-            method=owner.method,
-            status=head.status,
-            length=head.content_length,
-            chunked=head.chunked,
-        )
+        method, status, length = owner.method, head.status, head.content_length
         self._keep_alive = head.http11 and b"close" not in head.options
+        whole = length == len(rest) > 0 and not head.chunked
+        if whole and answer_has_body(method, status):  # as most answers come
+            self._body = NOTHING
+            owner.response_head(head, [rest], done=True)
+            return
+        self._body = response_body(
+            method=method, status=status, length=length, chunked=head.chunked
+        )
         parts: list[bytes] = []
         if rest:
             parts, self._buffer = self._body.feed(rest)

@@ -115,6 +115,18 @@ async def test_an_old_connection_is_closed(
     assert connection.transport.is_closing()
 
 
+async def test_what_a_rush_has_left_over_goes_sooner(
+    pool: Pool, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.http.pool.KEPT", 2)
+    monkeypatch.setattr("proxy.http.pool.SPARE_IDLE", -1.0)
+    rush = [await ask(pool, upstream) for _ in range(4)]
+    for connection in rush:
+        pool.give_back(connection)
+    pool.expire()
+    assert [connection.transport.is_closing() for connection in rush] == [False, False, True, True]
+
+
 async def test_a_connection_that_ends_while_idle_is_forgotten(
     pool: Pool, upstream: Upstream
 ) -> None:
