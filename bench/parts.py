@@ -151,7 +151,7 @@ def main() -> int:
         "read a response head": lambda: parse_response(RESPONSE),
         "read one whose lines are known": lambda: reader.read(RESPONSE),
         "write the response head": lambda: write_response(response, b""),
-        "count a request": counted,
+        f"count {AT_ONCE} requests": counted,
         "log a request": lambda: log.write([exchange]),
     }
     for name, part in parts.items():

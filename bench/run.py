@@ -20,7 +20,7 @@ from bench.subjects import DIRECT, Subject, started
 
 T = TypeVar("T")
 
-TIME: Final = 25 * 60  # seconds for everything; a run takes about 15 minutes
+TIME: Final = 25 * 60  # seconds for everything; a run takes about 20 minutes
 
 
 @dataclass

@@ -137,7 +137,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
         withheld, refusals = WithheldCredential(credential, check), Refusals()
         access_log = AccessLog(writer, config.forwarded_from)
         later: list[BatchObserver] = [RequestObserver(metrics, access_log, refusals)]
-        audit_policy = None
+        audit = None
         if config.audit_policy_file is not None:
             from proxy.server.auditing import auditing  # only who audits pays for it
 
@@ -145,8 +145,9 @@ async def _run(config: Config, writer: LogWriter) -> int:
                 auditing(config, config.audit_policy_file, metrics, stop)
             )
             later.append(audit.observer)
-            audit_policy = audit.policy
         together = Together(later)
+        if audit is not None:
+            audit.follow(together.flush)
         metrics.first.work = together.flush
         stack.callback(together.flush)
         observers: list[Observer] = [together]
@@ -183,7 +184,15 @@ async def _run(config: Config, writer: LogWriter) -> int:
             await stack.enter_async_context(background("deny-file", denial.run(), stop))
         pools = (pool, bare_pool)
         parts = Parts(
-            service, listener, pools, credential, issuers, cache, denial, check, audit_policy
+            service,
+            listener,
+            pools,
+            credential,
+            issuers,
+            cache,
+            denial,
+            check,
+            audit.policy if audit else None,
         )
         show(metrics, parts)
 

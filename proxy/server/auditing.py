@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Final
 from proxy.audit.followed_policy import FollowedPolicy
 from proxy.audit.log_file import MAX_BUFFERED, MEGABYTE, LogFile, Rotation
 from proxy.audit.observer import AuditObserver, Sink
+from proxy.audit.policy import Policy
 from proxy.audit.policy_file import InvalidPolicy
 from proxy.audit.webhook import WebhookSink
 from proxy.config import Config
@@ -28,10 +29,19 @@ _STDOUT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The observer that audits, and the policy that it follows."""
+    """The observer that audits, and the policy that it is to ``follow``."""
 
     observer: AuditObserver
     policy: FollowedPolicy
+
+    def follow(self, flush: Callable[[], None]) -> None:
+        """Have each new policy taken; ``flush`` tells before of what ended under the old one."""
+
+        def take(policy: Policy) -> None:
+            flush()
+            self.observer.take(policy)
+
+        self.policy.on_change = take
 
 
 @contextlib.asynccontextmanager
@@ -52,7 +62,6 @@ async def auditing(
             stack.push_async_callback(webhook.close, sending)
             sinks.append(webhook)
         observer = AuditObserver(followed.policy, sinks, config.forwarded_from)
-        followed.on_change = observer.take
         async with background("audit policy", followed.run(), stop):
             yield Audit(observer, followed)
 
