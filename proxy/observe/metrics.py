@@ -30,7 +30,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client.registry import Collector, RestrictedRegistry
 
 from proxy.authn.fetch import FetchResult
 from proxy.errors import (
@@ -95,16 +95,20 @@ class MirroredCounter(Collector):
         yield CounterMetricFamily(self._name, self._text, self._read())
 
 
-class _First(Collector):
-    """Read before all others, which may then read what ``work`` has changed."""
+class Registry(CollectorRegistry):
+    """Has ``before`` do what is still to be done whenever it is about to be read, in part too."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.work: Callable[[], None] = lambda: None
-        registry.register(self)
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: Callable[[], None] = lambda: None
 
     def collect(self) -> Iterable[Metric]:
-        self.work()
-        return ()
+        self.before()
+        return super().collect()
+
+    def restricted_registry(self, names: Iterable[str]) -> RestrictedRegistry:
+        self.before()
+        return super().restricted_registry(names)
 
 
 class _ByCode(dict[tuple[int, Kind], Counter]):
@@ -122,14 +126,10 @@ class _ByCode(dict[tuple[int, Kind], Counter]):
 
 
 class Metrics:
-    """Every metric of one process. Gauges that mirror state are bound with ``set_function``.
+    """Every metric of one process. Gauges that mirror state are bound with ``set_function``."""
 
-    ``first`` does its ``work`` whenever they are read, before that.
-    """
-
-    def __init__(self, version: str, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry or CollectorRegistry()
-        self.first = _First(self.registry)
+    def __init__(self, version: str) -> None:
+        self.registry = Registry()
         self._histograms: list[Histogram] = []
         self._build_info(version)
         self._requests()

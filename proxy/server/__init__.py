@@ -148,7 +148,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
         together = Together(later)
         if audit is not None:
             audit.follow(together.flush)
-        metrics.first.work = together.flush
+        metrics.registry.before = together.flush
         stack.callback(together.flush)
         observers: list[Observer] = [together]
         if (tracing := tracing_of(config)) is not None:

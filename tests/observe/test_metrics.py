@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy import errors
@@ -180,9 +180,12 @@ def test_a_code_that_is_no_registered_status_is_folded(metrics: Metrics, code: i
 
 
 def test_what_is_still_to_be_counted_is_counted_before_all_is_read(metrics: Metrics) -> None:
-    metrics.first.work = lambda: metrics.requests_ended([(200, "unary")])
+    metrics.registry.before = lambda: metrics.requests_ended([(200, "unary")])
     for count in (1, 2):
         assert scrape(metrics)["requests_total"] == {frozenset({"unary", "200"}): count}
+    name = "headlamp_auth_proxy_requests_total"
+    (family,) = metrics.registry.restricted_registry([name]).collect()
+    assert [sample.value for sample in family.samples] == [3]
 
 
 def test_tokens_groups_and_keys_are_counted(metrics: Metrics) -> None:
@@ -220,10 +223,10 @@ def test_the_build_is_named(metrics: Metrics) -> None:
     assert "1.2.3" in labels
 
 
-def test_the_process_is_in_the_same_registry_and_no_series_says_when_it_was_created() -> None:
-    registry = CollectorRegistry()
-    Metrics("1", registry)
-    text = generate_latest(registry).decode()
+def test_the_process_is_in_the_same_registry_and_no_series_says_when_it_was_created(
+    metrics: Metrics,
+) -> None:
+    text = generate_latest(metrics.registry).decode()
     assert "process_resident_memory_bytes" in text
     assert "python_info" in text
     assert "python_gc_collections_total" in text

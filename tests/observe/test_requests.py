@@ -54,7 +54,7 @@ async def seen(tls: Tls, tmp_path: Path) -> AsyncIterator[Seen]:
     with path.open("wb") as file:
         writer = LogWriter(os.dup(file.fileno()))
     together = Together([RequestObserver(metrics, AccessLog(writer))])
-    metrics.first.work = together.flush
+    metrics.registry.before = together.flush
     async with Upstream.run(tls.server) as upstream, run_proxy(tls, upstream) as proxy:
         proxy.listener.service = replace(proxy.listener.service, observer=together)
         for kind, under_way in metrics.requests_in_flight.items():
