@@ -26,11 +26,12 @@ from types import FrameType
 from typing import Any, Final
 
 from bench.path import REQUESTS, Joined, _in_loop
+from proxy.observe.together import AT_ONCE
 
 BUDGET: Final = Path(__file__).with_name("budget.json")
 TOLERANCE: Final = 0.01
 RELEASE: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
-_RUNS, _TIMES = 5, 100  # requests in one of so many runs
+_RUNS, _TIMES = 5, 3 * AT_ONCE  # requests in one of so many runs; as many are told of as end
 
 TraceFunction = Any  # mypy knows no recursive function types
 Costs = dict[str, dict[str, float]]  # whose request -> what is counted -> how many a request

@@ -1,7 +1,7 @@
 """What the kernel knows of a process: the CPU it has used and the memory it holds.
 
 The kernel's accounts, not the wall clock: what the load generator and the upstream use does not
-count, nor does a neighbour on the machine, except through caches that it spoils.
+count. Whoever works on the other half of a core does, without a trace (``bench.windows``).
 """
 
 from __future__ import annotations

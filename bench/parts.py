@@ -122,7 +122,7 @@ def main() -> int:
         client=SimpleNamespace(address="127.0.0.1"),
         began_at=1.0,
         sent_at=1.0001,
-        end=NOW,
+        completed_at=NOW,
         answered_at=1.001,
         ended_at=1.001,
         bytes_received=0,
@@ -151,7 +151,7 @@ def main() -> int:
         "read a response head": lambda: parse_response(RESPONSE),
         "read one whose lines are known": lambda: reader.read(RESPONSE),
         "write the response head": lambda: write_response(response, b""),
-        f"count {AT_ONCE} requests": counted,
+        "count many requests": counted,
         "log a request": lambda: log.write([exchange]),
     }
     for name, part in parts.items():

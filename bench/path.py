@@ -53,7 +53,7 @@ from proxy.observe.access_log import AccessLog
 from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.observe.requests import RequestObserver
-from proxy.observe.together import BatchObserver, Together
+from proxy.observe.together import AT_ONCE, BatchObserver, Together
 from proxy.reviews.client import Reviewer
 from proxy.reviews.self_check import SelfCheck, WithheldCredential
 from tests.authn.tokens import NOWHERE
@@ -218,7 +218,7 @@ def _in_loop(work: Callable[[Joined], float], policy_file: bytes = b"") -> float
 
 def _seconds(path: Joined, request: bytes) -> float:
     """Return the best of many short runs: the others were disturbed."""
-    return _best(path, request, number=200, runs=200, clock=time.thread_time)
+    return _best(path, request, number=6 * AT_ONCE, runs=200, clock=time.thread_time)
 
 
 def _print_audited(whose: str, request: bytes, *, instructions: bool) -> None:
@@ -245,7 +245,7 @@ def _best_by_policy(request: bytes) -> dict[str, float]:
 
 def _process_seconds(path: Joined, request: bytes) -> float:
     """Return the best of a few runs in CPU of all threads; each writes what it has collected."""
-    return _best(path, request, number=1000, runs=10, clock=time.process_time)
+    return _best(path, request, number=32 * AT_ONCE, runs=10, clock=time.process_time)
 
 
 def _best(
@@ -262,7 +262,7 @@ def _best(
 
 
 def _print_calls(path: Joined, request: bytes) -> float:
-    number = 1000
+    number = 32 * AT_ONCE
     profile = cProfile.Profile()
     profile.enable()
     path.send(request, number)
@@ -276,7 +276,7 @@ def _print_calls(path: Joined, request: bytes) -> float:
 
 def _instructions(whose: str, policy: str = "nothing", *options: str) -> float:
     """Count from the moment at which all has been started and warmed up."""
-    times = 1000
+    times = 32 * AT_ONCE
     with tempfile.TemporaryDirectory() as folder:
         run = subprocess.run(
             [

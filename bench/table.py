@@ -8,7 +8,7 @@ from bench.record import Record
 
 UNITS: Final = (
     "rate a second (of uploads and tunnels: MB), cpu us for one of them, latencies (p50 ...) us, "
-    "resident MiB, added us"
+    "resident MiB"
 )
 
 

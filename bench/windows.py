@@ -22,17 +22,19 @@ from typing import Final, NamedTuple, TypeVar
 
 from bench.requests import SIZES, case
 from bench.run import Run
-from bench.subjects import AUDITED, OURS, Subject
-from bench.wrk import load, look
+from bench.subjects import AUDITED, OURS, SUBJECTS, Subject
+from bench.wrk import SETTLING, driven, look, result
 
 CASES: Final = {"400 B": ("nginx", "envoy", OURS, *AUDITED), "10 KB": ("nginx", "envoy", OURS)}
 CONNECTIONS: Final = 32
 SECONDS: Final = 3  # of one run
 WINDOW: Final = 0.1  # seconds
-ROUNDS: Final = 12
+ROUNDS: Final = 4  # for each of the other parts
 SPEEDS: Final = {"": 0.5, ", undisturbed": 0.05}  # which of all windows, the quickest first
 SAME: Final = 0.1  # what the probe may differ by, of that window's
+LEAST: Final = 10  # windows of a subject, for its figures to say anything
 _EVERY: Final = 0.02  # seconds between two probes of a core
+_KEPT: Final = 50  # probes of a core that are looked at; a window has five
 _PRIME: Final = (1 << 256) - 189
 K = TypeVar("K")
 
@@ -68,7 +70,8 @@ class Probe:
 
     def took(self, core: int, begin: float, end: float) -> float:
         """Return the seconds that it took on a core between two monotonic moments; 0: unknown."""
-        within = [seconds for at, seconds in self._taken.get(core, []) if begin <= at <= end]
+        latest = self._taken.get(core, [])[-_KEPT:]
+        within = [seconds for at, seconds in latest if begin <= at <= end]
         return statistics.median(within) if within else 0.0
 
 
@@ -83,41 +86,47 @@ class Window(NamedTuple):
 def measure(run: Run) -> None:
     """A sample is one window."""
     windows: dict[tuple[str, Subject], list[Window]] = {}
-    names = [name for name in CASES["400 B"] if name in (*run.names, *AUDITED)]
+    names = [name for name in SUBJECTS if name in (*run.names, *AUDITED)]
+    names = [name for name in names if any(name in of for of in CASES.values())]
     with ExitStack() as stack:
         subjects = run.start_all(stack, run.stage.files_port, names=names)
         probe = stack.enter_context(Probe().running())
         wanted = [(size, s) for size in CASES for s in subjects if s.name in CASES[size]]
-        for size, subject in wanted * (2 if run.small else ROUNDS):
+        for size, subject in wanted * (ROUNDS * run.rounds):
             found = run.attempt(
                 f"windows: {case(size, CONNECTIONS)}: {subject.name}",
                 partial(_windows, run, subject, probe, f"/{SIZES[size]}"),
             )
             windows.setdefault((size, subject), []).extend(found or ())
     for speed, share in SPEEDS.items():
-        for (size, subject), (_, cpu, rate) in at_speed(windows, share):
-            figures = {"cpu": cpu, "rate": rate}
-            run.add("windows", case(size, CONNECTIONS) + speed, subject, figures)
+        for (size, subject), found in at_speed(windows, share).items():
+            for window in found:
+                figures = {"cpu": window.cpu, "rate": window.rate, "probe": window.probe * 1e6}
+                run.add("windows", case(size, CONNECTIONS) + speed, subject, figures)
 
 
-def at_speed(windows: Mapping[K, Sequence[Window]], share: float) -> Iterator[tuple[K, Window]]:
-    """Yield those in which the probe took as long as in the window at ``share`` of all."""
+def at_speed(windows: Mapping[K, Sequence[Window]], share: float) -> dict[K, list[Window]]:
+    """Return those in which the probe took as long as in the window at ``share`` of all.
+
+    Whoever has too few of them for their middle to say anything has none.
+    """
     probed = sorted(window.probe for of in windows.values() for window in of)
     if not probed:
-        return
+        return {}
     speed = probed[int(len(probed) * share)]
-    for key, of in windows.items():
-        for window in of:
-            if abs(window.probe / speed - 1) <= SAME:
-                yield key, window
+    found = {
+        key: [window for window in of if abs(window.probe / speed - 1) <= SAME]
+        for key, of in windows.items()
+    }
+    return {key: of for key, of in found.items() if len(of) >= LEAST}
 
 
 def _windows(run: Run, subject: Subject, probe: Probe, path: str) -> list[Window]:
     found = []
-    with load(run.stage, subject, path, connections=CONNECTIONS, seconds=SECONDS):
-        time.sleep(WINDOW)  # for the handshakes
+    with driven(run.stage, subject, path, connections=CONNECTIONS, seconds=SECONDS) as wrk:
+        time.sleep(SETTLING)
         last, core = look(run.stage, subject), _core(subject)
-        until = last.at + SECONDS - 5 * WINDOW
+        until = last.at + SECONDS - 2 * SETTLING
         while last.at < until:
             time.sleep(WINDOW)
             now, then = look(run.stage, subject), _core(subject)
@@ -126,9 +135,13 @@ def _windows(run: Run, subject: Subject, probe: Probe, path: str) -> list[Window
                 cpu, rate = (now.cpu - last.cpu) / served * 1e6, served / (now.at - last.at)
                 found.append(Window(took, cpu, rate))
             last, core = now, then
+        result(wrk, SECONDS)
     return found
 
 
 def _core(subject: Subject) -> int:
-    """Return the core that a process ran on last (proc_pid_stat(5), field 39)."""
-    return int(Path(f"/proc/{subject.pid}/stat").read_text().rpartition(")")[2].split()[36])
+    """Return the core that a process works on: that of the thread which has used most CPU."""
+    stats = [path.read_text() for path in Path(f"/proc/{subject.pid}/task").glob("*/stat")]
+    fields = [stat.rpartition(")")[2].split() for stat in stats]
+    busiest = max(fields, key=lambda field: int(field[11]) + int(field[12]))  # utime, stime
+    return int(busiest[36])  # processor; proc_pid_stat(5)

@@ -71,23 +71,19 @@ def drive(
     request failed.
     """
     whole = bool(big or upload)
-    with load(
+    with driven(
         stage, subject, path, connections=connections, seconds=seconds,
         method=method, upload=upload, headers=headers, tokens=tokens,
     ) as process:  # fmt: skip
-        try:
-            first = last = look(stage, subject)
-            if not whole:
-                time.sleep(SETTLING)
-                first = look(stage, subject)
-                time.sleep(seconds - 2 * SETTLING)
-                last = look(stage, subject)
-            output, _ = process.communicate(timeout=seconds + 20)
-            if whole:
-                last = look(stage, subject)
-        except subprocess.TimeoutExpired:
-            raise Failed(f"wrk did not end in {seconds + 20} s") from None
-    seen = _seen(output)
+        first = last = look(stage, subject)
+        if not whole:
+            time.sleep(SETTLING)
+            first = look(stage, subject)
+            time.sleep(seconds - 2 * SETTLING)
+            last = look(stage, subject)
+        seen = result(process, seconds)
+        if whole:
+            last = look(stage, subject)
     requests: float = max(1, last.served - first.served)
     if whole:
         requests = seen["bytes"] / big if big else seen["requests"]
@@ -100,7 +96,7 @@ def drive(
 
 
 @contextmanager
-def load(
+def driven(
     stage: Stage,
     subject: Subject,
     path: str,
@@ -136,11 +132,16 @@ def load(
         process.wait()
 
 
-def _seen(output: str) -> dict[str, float]:
-    _, found, result = output.partition("RESULT ")
+def result(process: subprocess.Popen[str], seconds: int) -> dict[str, float]:
+    """Await the end of wrk and return what it saw. Raises Failed where a request failed."""
+    try:
+        output, _ = process.communicate(timeout=seconds + 20)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"wrk did not end in {seconds + 20} s") from None
+    _, found, text = output.partition("RESULT ")
     if not found:
         raise Failed(f"wrk: {output.strip()}")
-    seen: dict[str, float] = json.loads(result)
+    seen: dict[str, float] = json.loads(text)
     if seen["failed"] or not seen["bytes"]:
         raise Failed(f"{seen['failed']:.0f} of {seen['requests']:.0f} requests failed")
     return seen

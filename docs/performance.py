@@ -154,7 +154,7 @@ def about_markdown() -> str:
 
 _SHOWN: Final = (  # part, figures with their headings and scales
     ("start", (("seconds", "s", 1.0), ("resident", "MiB", 1.0))),
-    ("windows", (("cpu", "CPU us", 1.0), ("rate", "a second", 1.0))),
+    ("windows", (("cpu", "CPU us", 1.0), ("rate", "a second", 1.0), ("probe", "probe us", 1.0))),
     (
         "requests",
         (

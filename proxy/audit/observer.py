@@ -130,7 +130,7 @@ class AuditObserver(BatchObserver):
                     exchange.audit_id,
                     audited.common,
                     received,
-                    self._moment(exchange.end),
+                    self._moment(exchange.completed_at),
                     status,
                     annotations,
                 )
@@ -164,7 +164,7 @@ class AuditObserver(BatchObserver):
         annotations: str = "",
     ) -> None:
         if "ResponseStarted" in audited.stages:
-            at = exchange.end if exchange.ended_at else time.time()
+            at = exchange.completed_at if exchange.ended_at else time.time()
             now, audit_id = self._moment(at), exchange.audit_id
             self._tell(
                 event(

@@ -27,7 +27,7 @@ from proxy.outage import Outage
 from proxy.version import installed_version
 
 MAX_QUEUED: Final = 10_000  # events
-MAX_QUEUED_SIZE: Final = 16 << 20  # characters, for a request's URI may be long; as the log's
+MAX_QUEUED_SIZE: Final = 16 << 20  # characters of ASCII, for a request's URI may be long
 MAX_BATCH: Final = 400  # events
 COLLECTING: Final = 1.0  # seconds that a batch may wait to become larger
 TIMEOUT: Final = 30.0  # seconds for one attempt

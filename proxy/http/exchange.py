@@ -313,8 +313,8 @@ class Exchange:
         return whole
 
     @property
-    def end(self) -> float:
-        """When it ended, in unix seconds."""
+    def completed_at(self) -> float:
+        """When it ended, as ``received_at`` in unix seconds."""
         return self.received_at + self.ended_at - self.began_at
 
     @property

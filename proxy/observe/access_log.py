@@ -85,7 +85,7 @@ class AccessLog:
         if session is not None:
             more = _members(session.fields())
         return (
-            f'{{"ts":"{self._timestamps.format(exchange.end)}","level":"info","event":"request"'
+            f'{{"ts":"{self._timestamps.format(exchange.completed_at)}","level":"info","event":"request"'
             f',"audit_id":"{exchange.audit_id}"{asked}{who}'
             f',"code":{exchange.status}{why},"kind":"{exchange.kind}"'
             f',"duration_ms":{(exchange.ended_at - exchange.began_at) * 1000:.3f}{upstream}'

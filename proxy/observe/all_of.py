@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from proxy.errors import ProxyError
 from proxy.http.exchange import Exchange
@@ -59,9 +60,17 @@ def _in_turn(calls: Sequence[_Tell]) -> _Tell:
 
     def tell(exchange: Exchange) -> None:
         for call in told:
-            try:
-                call(exchange)
-            except Exception:  # noqa: BLE001 - whatever it is, it is no affair of the client's
-                _log.exception("[unexpected] what became of a request could not be noted")
+            guarded(call, exchange)
 
     return tell
+
+
+_Of = TypeVar("_Of")
+
+
+def guarded(tell: Callable[[_Of], None], of: _Of) -> None:
+    """Have an observer told; if it fails, say so in the log."""
+    try:
+        tell(of)
+    except Exception:  # noqa: BLE001 - whatever it is, it is no affair of the client's
+        _log.exception("[unexpected] what became of a request could not be noted")

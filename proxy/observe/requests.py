@@ -50,16 +50,23 @@ class RequestObserver(BatchObserver):
             [exchange.answered_at - exchange.sent_at for exchange in unary],
         )
         metrics.tokens_accepted(sum([e.admission is not None for e in exchanges]))
-        for exchange in exchanges:
-            if exchange.error is not None:
-                self._failed(exchange.error, truncated=exchange.truncated)
-            if exchange.impersonation_forbidden:
-                metrics.impersonation_forbidden.inc()
-            if exchange.missing is not None:
-                self._remember(exchange, exchange.missing)
-            if exchange.answered_at and exchange.kind != "unary":
-                metrics.stream_ended(exchange.kind, exchange.ended_at - exchange.answered_at)
         self._access_log.write(exchanges)
+        for exchange in exchanges:
+            try:
+                self._note_special(exchange)
+            except Exception:  # noqa: BLE001 - whatever it is, it is no affair of the others'
+                _log.exception("[unexpected] what became of a request could not be counted")
+
+    def _note_special(self, exchange: Exchange) -> None:
+        """Count what few requests have to say."""
+        if exchange.error is not None:
+            self._failed(exchange.error, truncated=exchange.truncated)
+        if exchange.impersonation_forbidden:
+            self._metrics.impersonation_forbidden.inc()
+        if exchange.missing is not None:
+            self._remember(exchange, exchange.missing)
+        if exchange.answered_at and exchange.kind != "unary":
+            self._metrics.stream_ended(exchange.kind, exchange.ended_at - exchange.answered_at)
 
     def _remember(self, exchange: Exchange, missing: MissingRule) -> None:
         """Keep it for the one who asked; what was refused to another in their place is not."""

@@ -2,13 +2,13 @@
 
 prometheus-client takes a lock for every change, since it cannot know who else makes one. Some
 fifteen changes a request made that a tenth of all that a request costs; without the locks and the
-search through the buckets they cost a quarter of it (``python -m bench.parts``, "count 32
+search through the buckets they cost a quarter of it (``python -m bench.parts``, "count many
 requests"). Names, help and exposition are prometheus-client's still. They are read on the loop too.
 
-What is changed between the steps of a request is changed at ``number``, without a call. A histogram
-only keeps what it observes, and looks for the buckets of many at once: with each that was a
-twentieth of a request's steps (``make budget``). So somebody must ``fold`` once in a while, lest
-what is kept grow.
+What is changed between the steps of a request (where its token was found) is changed at
+``number``, without a call. A histogram only keeps what it observes, and looks for the buckets of
+many at once: with each that was a twentieth of a request's steps (``make budget``). So somebody
+must ``fold`` once in a while, lest what is kept grow.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ class Gauge(prometheus_client.Gauge):
     """Goes up and down, or mirrors a function."""
 
     def _metric_init(self) -> None:
-        self._value = self.number = _Number()
+        self._value: _Number = _Number()
 
     def inc(self, amount: float = 1) -> None:
-        self.number.value += amount
+        self._value.value += amount
 
     def dec(self, amount: float = 1) -> None:
-        self.number.value -= amount
+        self._value.value -= amount
 
 
 class Histogram(prometheus_client.Histogram):

@@ -11,19 +11,18 @@ its log.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
 from proxy.errors import ProxyError
 from proxy.http.exchange import Exchange
 from proxy.http.service import Observer
 from proxy.limits import Limit
+from proxy.observe.all_of import guarded
 
 AT_ONCE: Final = 32  # requests; no more, for telling of them holds up all others
 COLLECTING: Final = 0.05  # seconds
 
-_log = logging.getLogger(__name__)
 _Exchanges = Sequence[Exchange]
 
 
@@ -72,7 +71,7 @@ class Together(Observer):
 
     def answered(self, exchange: Exchange) -> None:
         for observer in self._observers:
-            _tell(observer.answered, exchange)
+            guarded(observer.answered, exchange)
 
     def ended(self, exchange: Exchange) -> None:
         self._collect(self._ends, exchange)
@@ -104,16 +103,6 @@ class Together(Observer):
         beginnings, self._beginnings = self._beginnings, []
         ends, self._ends = self._ends, []
         for tell in self._admitted if beginnings else ():
-            _tell(tell, beginnings)
+            guarded(tell, beginnings)
         for observer in self._observers if ends else ():
-            _tell(observer.ended, ends)
-
-
-_Told = TypeVar("_Told")
-
-
-def _tell(tell: Callable[[_Told], None], of: _Told) -> None:
-    try:
-        tell(of)
-    except Exception:  # noqa: BLE001 - whatever it is, it is no affair of the client's
-        _log.exception("[unexpected] what became of a request could not be noted")
+            guarded(observer.ended, ends)

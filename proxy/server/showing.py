@@ -39,11 +39,16 @@ class Parts:
     audit_policy: FollowedPolicy | None
 
 
+def show_in_flight(metrics: Metrics, listener: Listener) -> None:
+    """Bind the gauges of requests under way, which nobody counts before they are scraped."""
+    for kind, gauge in metrics.requests_in_flight.items():
+        gauge.set_function(partial(listener.under_way, kind))
+
+
 def show(metrics: Metrics, parts: Parts) -> None:
     """Bind the gauges that mirror state; they are read when they are scraped."""
     listener, denial = parts.listener, parts.denial
-    for kind, under_way in metrics.requests_in_flight.items():
-        under_way.set_function(partial(listener.under_way, kind))
+    show_in_flight(metrics, listener)
     metrics.connections_open.set_function(lambda: listener.places.taken)
     metrics.connections_limit.set(listener.places.total)
     metrics.user_streams_highest.set_function(lambda: parts.service.streams.highest)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -21,6 +22,7 @@ from proxy.http.service import Admission
 from proxy.impersonation import impersonate_requested
 from proxy.observe.all_of import all_of
 from proxy.observe.together import Together
+from proxy.server.auditing import Audit
 from proxy.userinfo import UserInfo
 from tests.conftest import Tls
 from tests.http.conftest import POLICY, Proxy, Recorder, identity, run_proxy
@@ -260,6 +262,19 @@ async def test_when_it_ended_is_told_and_not_when_that_was_told(audited: Audited
     later = datetime.now(UTC)
     event = (await audited.events())[-1]
     assert datetime.fromisoformat(event["stageTimestamp"]) <= later
+
+
+async def test_what_ended_before_another_policy_is_told_by_the_old(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.observe.together.COLLECTING", 3600.0)
+    followed: Any = SimpleNamespace(on_change=None)
+    Audit(audited.observer, followed).follow(audited.together.flush)
+    _, api = await audited.proxy.asked(GET)
+    api.send(OK)
+    await audited.ended.ended_exchanges(1)
+    followed.on_change(Policy([Rule(NO_STAGES)]))
+    assert stages(await audited.events()) == [("RequestReceived", None), ("ResponseComplete", 200)]
 
 
 async def test_one_that_cannot_be_told_keeps_no_other_from_it(

@@ -165,6 +165,19 @@ async def test_a_queue_that_is_full_drops_what_comes(
         assert collector.taken() == [[1, 2]]
 
 
+async def test_of_events_that_come_together_all_are_queued_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "MAX_QUEUED", 3)
+    with Collector(tmp_path) as collector:
+        async with sending(kubeconfig(collector, tmp_path)) as events:
+            events.sink.write('{"n": 1}', '{"n": 2}')
+            events.sink.write('{"n": 3}', '{"n": 4}')
+            assert events.dropped == 2
+            await events.settled(4)
+        assert collector.taken() == [[1, 2]]
+
+
 async def test_a_queue_is_bounded_by_its_size_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

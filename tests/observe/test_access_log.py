@@ -40,7 +40,7 @@ class Ended:
     began_at: float = 1.0
     sent_at: float = 1.1
     answered_at: float = 1.1123456
-    end: float = 1_767_225_600.5
+    completed_at: float = 1_767_225_600.5
     ended_at: float = 2.5
     bytes_received: int = 10
     bytes_sent: int = 20

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.observe.log_writer import LogWriter
+from proxy.observe.log_writer import MAX_BUFFERED, LogWriter
 from tests.observe.conftest import Reader
 
 
@@ -58,6 +58,17 @@ def test_closing_writes_what_there_is(writer: LogWriter, reader: Reader) -> None
     for line in lines:
         writer.write(line)
     assert reader.finish() == lines
+
+
+def test_of_lines_that_come_together_all_are_taken_or_none(
+    writer: LogWriter, reader: Reader
+) -> None:
+    drops = Drops()
+    writer.on_drop = drops
+    writer.write("one", "two")
+    writer.write("three", "x" * MAX_BUFFERED)
+    assert drops.count == 2
+    assert reader.finish() == ["one", "two"]
 
 
 def test_a_reader_that_has_stopped_never_blocks_and_its_lines_are_counted(

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,11 @@ from proxy.observe.log_writer import LogWriter
 from proxy.observe.metrics import Metrics
 from proxy.observe.requests import RequestObserver
 from proxy.observe.together import Together
+from proxy.server.showing import show_in_flight
 from tests.conftest import Tls
 from tests.http.conftest import Proxy, run_proxy
 from tests.http.test_exchange import GET, OK, POST
+from tests.http.test_tunnel import EXEC, SWITCH
 from tests.wire import Upstream
 
 
@@ -57,8 +58,7 @@ async def seen(tls: Tls, tmp_path: Path) -> AsyncIterator[Seen]:
     metrics.registry.before = together.flush
     async with Upstream.run(tls.server) as upstream, run_proxy(tls, upstream) as proxy:
         proxy.listener.service = replace(proxy.listener.service, observer=together)
-        for kind, under_way in metrics.requests_in_flight.items():
-            under_way.set_function(partial(proxy.listener.under_way, kind))
+        show_in_flight(metrics, proxy.listener)
         yield Seen(proxy, metrics, together, writer, path)
 
 
@@ -107,6 +107,7 @@ async def test_a_refusal_names_its_reason(seen: Seen) -> None:
     assert seen.value("refused_requests_total", reason="token_missing") == 1
     assert seen.value("token_results_total", result="token_missing") == 1
     assert seen.value("token_results_total", result="valid") == 0
+    assert seen.value("request_duration_seconds_count", kind="unary") == 0
     line = seen.line()
     assert (line["code"], line["reason"]) == (401, "token_missing")
     assert "user" not in line
@@ -157,11 +158,40 @@ async def test_a_watch_is_open_until_it_ends(seen: Seen) -> None:
     assert seen.value("stream_duration_seconds_count", kind="watch") == 1
 
 
+async def test_a_tunnel_is_in_flight_until_it_ends(seen: Seen) -> None:
+    client, api = await seen.proxy.asked(EXEC)
+    api.send(SWITCH)
+    await client.read_head()
+    assert seen.value("requests_in_flight", kind="upgrade") == 1
+    assert seen.value("streams_open", kind="upgrade") == 1
+    await api.end("close")
+    assert await client.ended()
+    assert seen.value("requests_in_flight", kind="upgrade") == 0
+    assert seen.value("streams_open", kind="upgrade") == 0
+
+
+async def test_one_that_cannot_be_counted_keeps_no_other_from_it(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setattr(RequestObserver, "_failed", fail)
+    client = await seen.proxy.client()
+    for _ in range(2):
+        client.send(b"GET /api/v1/pods HTTP/1.1\r\nHost: x\r\n\r\n")
+        await client.answer()
+    assert [line["code"] for line in seen.lines()] == [401, 401]
+    assert caplog.text.count("could not be counted") == 2
+
+
 async def test_a_client_that_leaves_is_said_to_have_left(seen: Seen) -> None:
     client, api = await seen.proxy.asked(GET.replace(b"pods", b"pods?watch=1"))
     await client.end("reset")
     assert await api.ended()
     assert seen.value("requests_total", code="other", kind="watch") == 1
+    assert seen.value("streams_open", kind="watch") == 0
+    assert seen.value("stream_duration_seconds_count", kind="watch") == 0
     assert seen.line()["outcome"] == "client_left"
 
 

@@ -1,0 +1,44 @@
+"""Windows are compared where the machine was as quick for all, whoever was measured."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from bench.windows import LEAST, SPEEDS, Probe, Window, at_speed
+
+
+def windows(probe: float, cpu: float, count: int = LEAST) -> list[Window]:
+    return [Window(probe, cpu, 1.0)] * count
+
+
+def test_only_windows_of_the_same_speed_are_compared() -> None:
+    seen = {
+        "ours": windows(1.0, 50.0) + windows(1.5, 90.0, 100) + windows(3.0, 200.0),
+        "other": windows(1.05, 25.0) + windows(1.45, 40.0, 100),
+    }
+    usual, quickest = (at_speed(seen, share) for share in SPEEDS.values())
+    assert {key: {window.cpu for window in of} for key, of in usual.items()} == {
+        "ours": {90.0},
+        "other": {40.0},
+    }
+    assert {key: {window.cpu for window in of} for key, of in quickest.items()} == {
+        "ours": {50.0},
+        "other": {25.0},
+    }
+
+
+def test_who_has_too_few_windows_has_none() -> None:
+    seen = {"ours": windows(1.0, 50.0), "other": windows(1.0, 25.0, LEAST - 1)}
+    assert list(at_speed(seen, 0.5)) == ["ours"]
+    assert at_speed({"ours": []}, 0.5) == {}
+
+
+def test_the_probe_says_what_its_work_took_while_it_was_looked_for() -> None:
+    probe, core = Probe(), min(os.sched_getaffinity(0))
+    began = time.monotonic()
+    with probe.running():
+        while not (took := probe.took(core, began, time.monotonic())):
+            time.sleep(0.001)
+    assert 0 < took < 1
+    assert probe.took(core, began - 2, began - 1) == 0.0
