@@ -22,7 +22,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from bench.requests import SIZES, case
 from bench.run import Run
-from bench.subjects import AUDITED, OURS, SUBJECTS, Subject
+from bench.subjects import AUDITED, OURS, Subject
 from bench.wrk import SETTLING, driven, look, result
 
 CASES: Final = {"400 B": ("nginx", "envoy", OURS, *AUDITED), "10 KB": ("nginx", "envoy", OURS)}
@@ -86,8 +86,8 @@ class Window(NamedTuple):
 def measure(run: Run) -> None:
     """A sample is one window."""
     windows: dict[tuple[str, Subject], list[Window]] = {}
-    names = [name for name in SUBJECTS if name in (*run.names, *AUDITED)]
-    names = [name for name in names if any(name in of for of in CASES.values())]
+    known = (*run.names, *AUDITED)
+    names = list(dict.fromkeys(n for of in CASES.values() for n in of if n in known))
     with ExitStack() as stack:
         subjects = run.start_all(stack, run.stage.files_port, names=names)
         probe = stack.enter_context(Probe().running())
