@@ -151,9 +151,10 @@ class AuditObserver(BatchObserver):
 
     def _send(self) -> None:
         if self._lines:
-            for sink in self._sinks:
-                sink.write(*self._lines)
+            lines = tuple(self._lines)
             self._lines.clear()
+            for sink in self._sinks:
+                sink.write(*lines)
 
     def _started(
         self,

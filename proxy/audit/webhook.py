@@ -62,7 +62,10 @@ class WebhookSink:
         """Take events; never waits, never raises."""
         count, size = len(self._queue) + len(lines), self._queued_size + sum(map(len, lines))
         if count > MAX_QUEUED or size > MAX_QUEUED_SIZE or self._closing:
-            self.on_drop(len(lines))
+            if len(lines) == 1:
+                self.on_drop(1)
+            for line in lines if len(lines) > 1 else ():  # nobody's is lost for another's length
+                self.write(line)
             return
         self._queue += lines
         self._queued_size = size

@@ -196,6 +196,16 @@ class Exchange:
         """Answer with a page of our own; nothing is forwarded, and nobody is counted in."""
         try:
             document = await page.show(self.head, time.time())
+            if self.ended_at:  # in the same turn of the loop, before it could be cancelled
+                return
+            self._close = self._is_last
+            answered = answer.document(
+                document,
+                audit_id=self.audit_id,
+                method=self.method,
+                close=self._close,
+                now=time.time(),
+            )
         except ProxyError as error:
             self._refuse_late(error)
         except Exception as error:  # noqa: BLE001 - nobody else awaits this task
@@ -203,16 +213,7 @@ class Exchange:
             self._refuse_late(Internal(repr(error)))
         else:
             self.status = HTTPStatus.OK.value
-            self._close = self._is_last
-            self._send_client(
-                answer.document(
-                    document,
-                    audit_id=self.audit_id,
-                    method=self.method,
-                    close=self._close,
-                    now=time.time(),
-                )
-            )
+            self._send_client(answered)
             self._end()
 
     def _refuse_late(self, error: ProxyError) -> None:
@@ -314,8 +315,10 @@ class Exchange:
 
     @property
     def completed_at(self) -> float:
-        """When it ended, as ``received_at`` in unix seconds."""
-        return self.received_at + self.ended_at - self.began_at
+        """When it ended, in unix seconds as ``received_at``; a clock may be set during a stream."""
+        if self.kind == "unary":
+            return self.received_at + self.ended_at - self.began_at
+        return time.time() - (time.perf_counter() - self.ended_at)
 
     @property
     def accepting(self) -> bool:

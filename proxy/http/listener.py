@@ -126,6 +126,7 @@ class Listener:
         except TimeoutError:
             for connection in list(self._connections):
                 connection.cut()
+            await asyncio.sleep(0)  # it is in the next turn of the loop that they end
 
 
 class ClientConnection(asyncio.Protocol):

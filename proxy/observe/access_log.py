@@ -54,7 +54,8 @@ class AccessLog:
                 lines.append(self._line(exchange))
             except Exception:  # noqa: BLE001 - whatever it is, it is no affair of the others'
                 _log.exception("[unexpected] a request could not be logged")
-        self._writer.write(*lines)
+        if lines:
+            self._writer.write(*lines)
 
     def _line(self, exchange: Exchange) -> str:
         """Return the line of one; what few of them have to say is looked for first."""

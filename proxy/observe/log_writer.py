@@ -56,10 +56,14 @@ class LogWriter:
             if taken:
                 self._texts.append(text)
                 self._buffered = buffered
-        if not taken:
-            self.on_drop(len(lines))
-        elif first:
-            self._waiting.set()
+        if taken:
+            if first:
+                self._waiting.set()
+        elif len(lines) > 1:  # nobody's line is lost for the length of another's
+            for line in lines:
+                self.write(line)
+        else:
+            self.on_drop(1)
 
     def close(self) -> None:
         """Write what there is and stop, or give up after a second; lines after it are lost."""

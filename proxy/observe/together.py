@@ -22,6 +22,7 @@ from proxy.observe.all_of import guarded
 
 AT_ONCE: Final = 32  # requests; no more, for telling of them holds up all others
 COLLECTING: Final = 0.05  # seconds
+LONGEST: Final = 4096  # bytes of a target; to tell of one that is longer takes some 10 ms
 
 _Exchanges = Sequence[Exchange]
 
@@ -78,7 +79,12 @@ class Together(Observer):
 
     def _collect(self, collected: list[Exchange], exchange: Exchange) -> None:
         collected.append(exchange)
-        if len(collected) >= AT_ONCE or exchange.kind != "unary" or exchange.missing is not None:
+        if (
+            len(collected) >= AT_ONCE
+            or exchange.kind != "unary"
+            or exchange.missing is not None
+            or len(exchange.head.target) > LONGEST
+        ):
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(COLLECTING, self.flush)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -262,6 +263,39 @@ async def test_when_it_ended_is_told_and_not_when_that_was_told(audited: Audited
     later = datetime.now(UTC)
     event = (await audited.events())[-1]
     assert datetime.fromisoformat(event["stageTimestamp"]) <= later
+
+
+async def test_a_clock_that_is_set_during_a_stream_says_when_that_ended(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, api = await audited.proxy.asked(WATCH)
+    api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+    await client.read_until(b"{}")
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 3600)
+    api.send(b"0\r\n\r\n")
+    event = (await audited.events())[-1]
+    came, ended = (event[name] for name in ("requestReceivedTimestamp", "stageTimestamp"))
+    lasted = datetime.fromisoformat(ended) - datetime.fromisoformat(came)
+    assert lasted.total_seconds() >= 3600
+
+
+async def test_a_sink_that_fails_has_no_other_told_twice(audited: Audited) -> None:
+    class Failing(Lines):
+        def write(self, *lines: str) -> None:
+            raise ValueError(lines)
+
+    audited.together = Together([AuditObserver(ALL, [audited, Failing([])])])
+    watching = all_of([audited.together, audited.ended])
+    audited.proxy.listener.service = replace(audited.proxy.service, observer=watching)
+    for number in (1, 2):
+        client, api = await audited.proxy.asked(GET)
+        api.send(OK)
+        await client.answer()
+        await audited.ended.ended_exchanges(number)
+        await audited.events()
+        await api.end("close")
+    assert len(audited.lines) == 4
 
 
 async def test_what_ended_before_another_policy_is_told_by_the_old(

@@ -7,9 +7,12 @@ import json
 import re
 import socket
 from collections.abc import Awaitable
+from dataclasses import replace
+from typing import cast
 
 import pytest
 
+from proxy.http.answer import Document
 from proxy.http.head import RequestHead
 from proxy.http.service import Admission
 from tests.http.conftest import AUDIT_ID, CREDENTIAL, Proxy, identity
@@ -586,3 +589,31 @@ async def test_an_http10_client_gets_a_body_without_chunks_and_a_closed_connecti
     received = await client.read_to_end()
     assert received.endswith(b"\r\n\r\nabc")
     assert b"chunked" not in received
+
+
+class SlowPage:
+    """A page that is shown once ``document`` is there."""
+
+    def __init__(self) -> None:
+        self.document = asyncio.get_running_loop().create_future()
+
+    def is_at(self, _target: bytes) -> bool:
+        return True
+
+    async def show(self, _head: RequestHead, _now: float) -> Document:
+        return cast("Document", await self.document)
+
+
+async def test_a_page_that_is_there_just_when_its_client_leaves_ends_once(proxy: Proxy) -> None:
+    page = SlowPage()
+    proxy.listener.service = replace(proxy.service, page=page)
+    client = await proxy.client()
+    client.send(GET)
+    await proxy.seen.until(lambda: bool(proxy.seen.under_way))
+    (exchange,) = proxy.seen.under_way
+    page.document.set_result(Document(b"x", "Content-Type: text/plain\r\n"))
+    exchange.client_lost()
+    assert exchange._task is not None
+    (outcome,) = await asyncio.gather(exchange._task, return_exceptions=True)
+    assert outcome is None
+    assert proxy.seen.exchanges == [exchange]

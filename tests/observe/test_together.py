@@ -11,7 +11,7 @@ import pytest
 from proxy.errors import ProxyError
 from proxy.http.exchange import Exchange
 from proxy.observe import together
-from proxy.observe.together import BatchObserver, Together
+from proxy.observe.together import LONGEST, BatchObserver, Together
 from tests.conftest import Tls
 from tests.http.conftest import Proxy, run_proxy
 from tests.http.test_exchange import GET, OK
@@ -148,6 +148,15 @@ async def test_a_stream_is_told_of_at_once_after_what_came_before(proxy: Proxy) 
     api.send(b"0\r\n\r\n")
     await client.read_until(b"0\r\n\r\n")
     assert told.goes[3:] == [("ended", 1)]
+
+
+async def test_a_long_target_is_told_of_at_once(proxy: Proxy) -> None:
+    told = Told()
+    watched(proxy, OfEnds(told))
+    client, api = await proxy.asked(GET.replace(b"pods", b"pods?" + b"x" * LONGEST))
+    api.send(OK)
+    await client.answer()
+    assert told.goes == [("ended", 1)]
 
 
 async def test_what_rbac_refuses_is_told_at_once(proxy: Proxy) -> None:
