@@ -22,6 +22,7 @@ from tests.real.whoami_stage import (
     HOSTILE,
     MALLORY,
     NEWCOMER,
+    ONLY_ASKED_ONCE,
     PATH,
     TEAM,
     Stage,
@@ -315,12 +316,11 @@ def test_kubectl_prints_a_refusal_in_our_words_and_where_to_read_on(
 
 
 def test_the_api_server_is_asked_as_the_user_and_as_nobody_else(stage: Stage) -> None:
-    only_here = "judy@whoami.example.com"  # nobody else's event is taken for this one
     stage.serve.get(PATH, token(ERIN))
-    assert stage.serve.get(PATH, token(only_here, TEAM))[1]["rbac"]["namespace"] == "default"
+    assert stage.serve.get(PATH, token(ONLY_ASKED_ONCE, TEAM))[1]["rbac"]["namespace"] == "default"
     event = stage.cluster.wait_for_audit_event(
         lambda event: (
-            event.get("impersonatedUser", {}).get("username") == only_here
+            event.get("impersonatedUser", {}).get("username") == ONLY_ASKED_ONCE
             and event["objectRef"]["resource"] == "selfsubjectrulesreviews"
         )
     )

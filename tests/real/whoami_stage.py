@@ -28,6 +28,7 @@ PATH = "/.auth-proxy/whoami"
 ALICE, BOB, NEWCOMER, MALLORY = (
     f"{name}@shop.example" for name in ("alice", "bob", "newcomer", "mallory")
 )
+ONLY_ASKED_ONCE = "judy@shop.example"  # so that nobody else's audit event is taken for theirs
 ERIN = "erin@shop.example"  # whom the proxy's account may not impersonate
 HOSTILE = '"><script>document.title="owned"</script>@example.com'
 TEAM, HOSTILE_TEAM = "platform-team", "<img src=x onerror=\"document.title='owned'\">"
@@ -63,7 +64,7 @@ class Stage:
 @contextmanager
 def staged(cluster: Cluster, folder: Path, namespace: str, *flags: str) -> Iterator[Stage]:
     """The whole; the proxy's account is in a namespace of this name."""
-    people = [ALICE, BOB, NEWCOMER, MALLORY, HOSTILE]
+    people = [ALICE, BOB, NEWCOMER, MALLORY, HOSTILE, ONLY_ASKED_ONCE]
     account = proxy_account(cluster, namespace, people, [TEAM, HOSTILE_TEAM])
     (folder / "token").write_text(account)
     deny = folder / "deny.yaml"
