@@ -64,7 +64,8 @@ class WebhookSink:
         if count > MAX_QUEUED or size > MAX_QUEUED_SIZE or self._closing:
             if len(lines) == 1:
                 self.on_drop(1)
-            for line in lines if len(lines) > 1 else ():  # nobody's is lost for another's length
+                return
+            for line in lines:  # nobody's is lost for another's length
                 self.write(line)
             return
         self._queue += lines

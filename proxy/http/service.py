@@ -84,7 +84,20 @@ class Credential(Protocol):
         """Forget what is held, so that the next request looks again."""
 
 
-class Observer:
+class Witness:
+    """Sees what is told without an exchange."""
+
+    def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
+        """A request was refused before it could be read as one."""
+
+    def retried(self) -> None:
+        """A request is sent upstream a second time."""
+
+    def limited(self, limit: Limit) -> None:
+        """A limit has refused or ended a connection."""
+
+
+class Observer(Witness):
     """Sees each exchange from outside, at the moments that it has a method of its own for.
 
     These are called on the path, so they must be quick.
@@ -104,15 +117,6 @@ class Observer:
 
     def ended(self, exchange: Exchange) -> None:
         """Its answer has ended, either way; told once of each exchange that has begun."""
-
-    def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
-        """A request was refused before it could be read as one."""
-
-    def retried(self) -> None:
-        """A request is sent upstream a second time."""
-
-    def limited(self, limit: Limit) -> None:
-        """A limit has refused or ended a connection."""
 
 
 class Session(Protocol):

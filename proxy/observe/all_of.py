@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from proxy.errors import ProxyError
 from proxy.http.exchange import Exchange
-from proxy.http.service import Observer
+from proxy.http.service import Observer, Witness
 from proxy.limits import Limit
 
 _log = logging.getLogger(__name__)
@@ -23,20 +23,11 @@ def all_of(observers: Sequence[Observer]) -> Observer:
     return observers[0] if len(observers) == 1 else _All(tuple(observers))
 
 
-class _All(Observer):
-    """Tells each of its observers what it wants to see.
+class Several(Observer):
+    """Passes on to each of these, in their order, what is told without an exchange."""
 
-    What is told of each request is bound once, which is half the cost of telling it, and only those
-    are told who have something to do at that moment.
-    """
-
-    def __init__(self, observers: Sequence[Observer]) -> None:
+    def __init__(self, observers: Sequence[Witness]) -> None:
         self._observers = observers
-        for moment in ("begun", "admitted", "answered", "ended"):
-            nothing = getattr(Observer, moment)
-            seen_by = [o for o in observers if getattr(type(o), moment) is not nothing]
-            if seen_by:
-                setattr(self, moment, _in_turn([getattr(o, moment) for o in seen_by]))
 
     def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
         for observer in self._observers:
@@ -49,6 +40,22 @@ class _All(Observer):
     def limited(self, limit: Limit) -> None:
         for observer in self._observers:
             observer.limited(limit)
+
+
+class _All(Several):
+    """Tells each of its observers what it wants to see.
+
+    What is told of each request is bound once, which is half the cost of telling it, and only those
+    are told who have something to do at that moment.
+    """
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        super().__init__(observers)
+        for moment in ("begun", "admitted", "answered", "ended"):
+            nothing = getattr(Observer, moment)
+            seen_by = [o for o in observers if getattr(type(o), moment) is not nothing]
+            if seen_by:
+                setattr(self, moment, _in_turn([getattr(o, moment) for o in seen_by]))
 
 
 _Tell = Callable[[Exchange], None]

@@ -14,11 +14,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from proxy.errors import ProxyError
 from proxy.http.exchange import Exchange
-from proxy.http.service import Observer
-from proxy.limits import Limit
-from proxy.observe.all_of import guarded
+from proxy.http.service import Witness
+from proxy.observe.all_of import Several, guarded
 
 AT_ONCE: Final = 32  # requests; no more, for telling of them holds up all others
 COLLECTING: Final = 0.05  # seconds
@@ -27,7 +25,7 @@ LONGEST: Final = 4096  # bytes of a target; to tell of one that is longer takes 
 _Exchanges = Sequence[Exchange]
 
 
-class BatchObserver:
+class BatchObserver(Witness):
     """Sees exchanges as an ``Observer`` does, but at their beginnings and ends many at once.
 
     An exchange has its times, so nobody needs to be told in time to know them.
@@ -42,26 +40,19 @@ class BatchObserver:
     def ended(self, exchanges: _Exchanges) -> None:
         """Their answers have ended, either way; told once of each exchange that has begun."""
 
-    def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
-        """A request was refused before it could be read as one."""
 
-    def retried(self) -> None:
-        """A request is sent upstream a second time."""
-
-    def limited(self, limit: Limit) -> None:
-        """A limit has refused or ended a connection."""
-
-
-class Together(Observer):
+class Together(Several):
     """Tells its observers of unary requests later; ``flush`` tells of all that are still to be.
 
     An observer that fails on a request is logged, and neither the others nor the request suffer.
     """
 
     def __init__(self, observers: Sequence[BatchObserver]) -> None:
-        self._observers = observers
+        super().__init__(observers)
         nobody = BatchObserver.admitted
         self._admitted = [o.admitted for o in observers if type(o).admitted is not nobody]
+        self._answered = [observer.answered for observer in observers]
+        self._ended = [observer.ended for observer in observers]
         self._beginnings: list[Exchange] = []
         self._ends: list[Exchange] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -71,8 +62,8 @@ class Together(Observer):
             self._collect(self._beginnings, exchange)
 
     def answered(self, exchange: Exchange) -> None:
-        for observer in self._observers:
-            guarded(observer.answered, exchange)
+        for tell in self._answered:
+            guarded(tell, exchange)
 
     def ended(self, exchange: Exchange) -> None:
         self._collect(self._ends, exchange)
@@ -89,18 +80,6 @@ class Together(Observer):
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(COLLECTING, self.flush)
 
-    def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
-        for observer in self._observers:
-            observer.unreadable(error, client, audit_id)
-
-    def retried(self) -> None:
-        for observer in self._observers:
-            observer.retried()
-
-    def limited(self, limit: Limit) -> None:
-        for observer in self._observers:
-            observer.limited(limit)
-
     def flush(self) -> None:
         """Tell of all that has begun or ended until now, of beginnings first."""
         if self._timer is not None:
@@ -110,5 +89,5 @@ class Together(Observer):
         ends, self._ends = self._ends, []
         for tell in self._admitted if beginnings else ():
             guarded(tell, beginnings)
-        for observer in self._observers if ends else ():
-            guarded(observer.ended, ends)
+        for tell in self._ended if ends else ():
+            guarded(tell, ends)
