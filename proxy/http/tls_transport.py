@@ -5,7 +5,13 @@ are watches, on which seldom anything does. Here all connections of one side sha
 buffers (``Buffers``): whatever is put in is taken out again before anybody else has his turn. So
 two things must stay true in this module. Between filling a buffer and emptying it no code of
 others is called; and what a read has brought is decrypted whole before any of it is delivered.
-The rest follows: nothing is ever held back here, and ``pause_reading`` pauses the socket itself.
+The rest follows: nothing that came is ever held back here, and ``pause_reading`` pauses the socket
+itself.
+
+What is written is encrypted at once. Where many connections write in a turn of the loop, it leaves
+at its end, all connections' in a row: between two requests the kernel's sending would push their
+code and data out of the processor's caches. Where few do, as events come, it leaves at once, for
+then putting it off costs more than that (docs/performance-profile.md).
 
 A ``TLSTransport`` is the protocol of a TCP transport and the transport of its own protocol, in
 asyncio's sense of both. What it promises beyond them: ``eof_received`` is called for a
@@ -18,14 +24,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar, cast
 
+_log = logging.getLogger(__name__)
+
 P = TypeVar("P", bound=asyncio.Protocol)
 
 GOODBYE: Final = 30.0  # seconds that a peer has to take the last that was written, and to end
+TOGETHER: Final = 32  # connections that send in a row; no more, for what is sent waits for them
+FEW: Final = 2  # writers in a turn for which putting off costs more than it saves
+AT_ONCE: Final = 64  # writes that are sent at once before putting off is tried again
 _RECORD: Final = 16 * 1024  # bytes of content in a TLS record at most (RFC 8446, section 5.1)
 _PIECE: Final = 4 * _RECORD  # bytes to encrypt at once
 _UNTAKEN: Final = 1024 * 1024  # bytes that may wait when TLS itself has something to answer
@@ -34,11 +46,42 @@ _End = Literal["", "in order", "broken"]
 
 
 class Buffers:
-    """What all connections of one side use in turn; of one thread, and empty between two turns."""
+    """What all connections of one side use in turn; of one thread, and empty between two turns.
+
+    ``writers`` are those that have something to send at the end of this turn of the loop,
+    ``in_turn`` is how many there were in it, and ``at_once`` how many writes are to be sent at once
+    before there are such again.
+    """
 
     def __init__(self) -> None:
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
+        self.writers: list[TLSTransport] = []
+        self.in_turn = self.at_once = 0
+
+    def send_later(self, writer: TLSTransport) -> None:
+        """Have ``writer`` send with the others; at once when there are enough of them."""
+        if not self.in_turn:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self.in_turn += 1
+        self.writers.append(writer)
+        if len(self.writers) >= TOGETHER:
+            self._send()
+
+    def _end_turn(self) -> None:
+        if self.in_turn <= FEW:
+            self.at_once = AT_ONCE
+        self.in_turn = 0
+        self._send()
+
+    def _send(self) -> None:
+        writers, self.writers = self.writers, []
+        for writer in writers:
+            try:
+                writer.send()
+            except Exception:  # noqa: BLE001 - whatever it is, it is no affair of the others'
+                _log.exception("[unexpected] a connection could not be written to")
+                writer.abort()
 
 
 async def accept(
@@ -100,6 +143,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         "_state",
         "_timer",
         "_tls",
+        "_unsent",
     )
 
     def __init__(
@@ -115,6 +159,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._protocol: asyncio.Protocol | None = protocol
         self._raw: asyncio.Transport | None = None
         self._buffers = buffers
+        self._unsent = b""  # encrypted, and not sent yet
         self._made: asyncio.Future[None] | None = made  # until it is, or cannot be
         self._tls = context.wrap_bio(
             buffers.incoming,
@@ -178,6 +223,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         if self._made is not None:
             self._not_made(exc or ConnectionResetError("the connection was lost"))
         self._state = "lost"
+        self._unsent = b""
         self._stop_timer()
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
@@ -218,15 +264,17 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         self._tcp.set_write_buffer_limits(high, low)
 
     def get_write_buffer_size(self) -> int:
-        return 0 if self._state == "lost" else self._tcp.get_write_buffer_size()
+        if self._state == "lost":
+            return 0
+        return len(self._unsent) + self._tcp.get_write_buffer_size()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._state != "open":
             return
         try:
-            if len(data) <= _PIECE and self._raw is not None:
+            if len(data) <= _PIECE and len(self._unsent) <= _PIECE:
                 self._tls.write(data)
-                self._raw.write(self._buffers.outgoing.read())
+                self._put_off(self._buffers.outgoing.read())
                 return
             whole = memoryview(data)
             for start in range(0, len(data), _PIECE):
@@ -236,6 +284,12 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
                     return
         except OSError:
             self._fail()
+
+    def send(self) -> None:
+        """Send what was encrypted and is still to be sent, if anything is."""
+        unsent, self._unsent = self._unsent, b""
+        if unsent and self._raw is not None:
+            self._raw.write(unsent)
 
     def close(self) -> None:
         """Send what was written and the end, and await the peer's; until then swallow what comes.
@@ -253,6 +307,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         if self._made is not None:
             self._not_made(None)
         self._stop_timer()
+        self._unsent = b""
         if self._state != "lost":
             self._state = "closing"
             if self._raw is not None:
@@ -340,9 +395,22 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         if self._state != "lost" and self._tcp.get_write_buffer_size() > _UNTAKEN:
             self.abort()
 
+    def _put_off(self, encrypted: bytes) -> None:
+        buffers = self._buffers
+        if self._unsent:
+            self._unsent += encrypted
+        elif buffers.at_once:
+            buffers.at_once -= 1
+            self._tcp.write(encrypted)
+        else:
+            self._unsent = encrypted
+            buffers.send_later(self)
+
     def _flush(self) -> None:
-        if self._buffers.outgoing.pending:
-            self._tcp.write(self._buffers.outgoing.read())
+        """Send at once what was encrypted; in one write, which may call the protocol."""
+        unsent, self._unsent = self._unsent, b""
+        if encrypted := unsent + self._buffers.outgoing.read():
+            self._tcp.write(encrypted)
 
     def _begin_closing(self) -> None:
         self._state = "closing"
@@ -355,6 +423,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         """End a connection on which TLS is broken; the alert that says why goes out if it can."""
         self._buffers.incoming.read()
         alert = self._buffers.outgoing.read()
+        self.send()
         if self._made is not None:
             self._not_made(error)
         self._stop_timer()

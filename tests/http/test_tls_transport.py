@@ -11,21 +11,29 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.http.tls_transport import Buffers, TLSTransport, accept, connect
+from proxy.http.tls_transport import (
+    AT_ONCE,
+    FEW,
+    TOGETHER,
+    Buffers,
+    TLSTransport,
+    accept,
+    connect,
+)
 from proxy.tls import client_context
 from tests.conftest import Tls
 from tests.wire import PATIENCE, Upstream
 
 OPERATIONS = (
-    "carry", "carry", "carry", "carry", "say", "say", "write", "write", "take", "pause", "resume",
-    "goodbye", "close", "cut", "garbage",
+    "carry", "carry", "carry", "carry", "say", "say", "write", "write", "turn", "take", "pause",
+    "resume", "goodbye", "close", "cut", "garbage",
 )  # fmt: skip
 
 
@@ -39,10 +47,12 @@ class Tcp(asyncio.Transport):
         self.ended: str = ""
         self.unsent = 0
         self.aborted = asyncio.Event()
+        self.full: Callable[[], None] = lambda: None  # called with each write
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.ended
         self.sent += data
+        self.full()
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
@@ -209,18 +219,22 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS)
+@given(STEPS, st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_what_is_said_arrives_whole_in_order_and_to_nobody_else(
-    tls: Tls, steps: list[tuple[int, str, int]]
+    tls: Tls, steps: list[tuple[int, str, int]], shaken: bool
 ) -> None:
     async def run() -> None:
         buffers = Buffers()
         all_ = [Conversation(tls, buffers, we_serve=n != 1) for n in range(3)]
         closed = set()
+        for conversation in all_ if shaken else ():
+            conversation.settle()
         for which, operation, size in steps:
             conversation = all_[which]
-            if operation == "goodbye":
+            if operation == "turn":
+                await asyncio.sleep(0)
+            elif operation == "goodbye":
                 if conversation.shaken and not conversation.goodbye:
                     conversation.goodbye_()
             else:
@@ -230,6 +244,7 @@ def test_what_is_said_arrives_whole_in_order_and_to_nobody_else(
             conversation.check()
             assert not buffers.incoming.pending
             assert not buffers.outgoing.pending
+        await asyncio.sleep(0)
         for conversation in all_:
             conversation.settle()
         for which, conversation in enumerate(all_):
@@ -321,6 +336,130 @@ async def test_what_is_said_with_a_closed_ear_is_sent_no_more(tls: Tls) -> None:
     talk.carry()
     assert talk.tcp.ended == "aborted"
     assert not talk.app.received
+
+
+async def test_what_is_written_leaves_when_the_loop_has_told_of_all_that_came(tls: Tls) -> None:
+    buffers = Buffers()
+    talks = [Conversation(tls, buffers, we_serve=True) for _ in range(FEW + 1)]
+    for talk in talks:
+        talk.settle()
+        talk.transport.write(b"one, ")
+        talk.transport.write(b"two")
+        assert not talk.tcp.sent
+        assert talk.transport.get_write_buffer_size() > len(b"one, two")
+    await asyncio.sleep(0)
+    for talk in talks:
+        assert talk.transport.get_write_buffer_size() == 0
+        talk.take()
+        assert talk.taken == b"one, two"
+
+
+async def test_what_few_write_leaves_at_once_until_it_is_tried_again(tls: Tls) -> None:
+    talk = await conversation(tls)
+    talk.transport.write(b"x")
+    await asyncio.sleep(0)
+    for _ in range(AT_ONCE):
+        talk.tcp.sent.clear()
+        talk.transport.write(b"x")
+        assert talk.tcp.sent
+    talk.tcp.sent.clear()
+    talk.transport.write(b"x")
+    assert not talk.tcp.sent
+
+
+async def test_what_many_have_written_does_not_wait_for_all_of_them(tls: Tls) -> None:
+    buffers = Buffers()
+    talks = [Conversation(tls, buffers, we_serve=True) for _ in range(TOGETHER + 1)]
+    for talk in talks:
+        talk.settle()
+    for talk in talks:
+        talk.transport.write(b"x")
+    assert [bool(talk.tcp.sent) for talk in talks] == [True] * TOGETHER + [False]
+    await asyncio.sleep(0)
+    assert talks[-1].tcp.sent
+    assert not buffers.at_once
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+async def test_much_that_is_written_leaves_at_once_behind_what_waited(tls: Tls, size: int) -> None:
+    talk = await conversation(tls)
+    said = [b"first", *([b"x" * 60_000] * 3), b"y" * size]
+    for data in said:
+        talk.transport.write(data)
+    assert talk.tcp.sent
+    await asyncio.sleep(0)
+    talk.take()
+    assert talk.taken == b"".join(said)
+
+
+async def test_what_has_not_left_when_a_connection_is_cut_never_does(tls: Tls) -> None:
+    talk = await conversation(tls)
+    talk.transport.write(b"x")
+    talk.transport.abort()
+    talk.transport.send()
+    assert not talk.tcp.sent
+    assert talk.transport.get_write_buffer_size() == 0
+
+
+async def test_what_is_written_when_another_is_full_is_nobody_elses(tls: Tls) -> None:
+    """Whoever is told to pause may write elsewhere, in the midst of the write that told it."""
+    buffers = Buffers()
+    first, second = (Conversation(tls, buffers, we_serve=True) for _ in range(2))
+    for talk in (first, second):
+        talk.settle()
+    first.tcp.full = lambda: second.transport.write(b"second's")
+    first.transport.write(b"little")
+    first.transport.write(b"x" * 100_000)
+    await asyncio.sleep(0)
+    for talk in (first, second):
+        talk.take()
+    assert first.taken == b"little" + b"x" * 100_000
+    assert second.taken.startswith(b"second's")
+
+
+async def test_who_cannot_be_written_to_keeps_no_others_from_it(
+    tls: Tls, caplog: pytest.LogCaptureFixture
+) -> None:
+    buffers = Buffers()
+    talks = [Conversation(tls, buffers, we_serve=True) for _ in range(3)]
+    for talk in talks:
+        talk.settle()
+        talk.transport.write(b"x")
+    talks[0].tcp.close()  # unheard, so that the fake raises when it is written to
+    await asyncio.sleep(0)
+    assert [bool(talk.tcp.sent) for talk in talks] == [False, True, True]
+    assert talks[0].tcp.ended == "aborted"
+    assert "could not be written to" in caplog.text
+
+
+async def test_what_has_not_left_when_a_connection_is_lost_never_does(tls: Tls) -> None:
+    talk = await conversation(tls)
+    talk.transport.write(b"x")
+    talk.tcp.close()
+    talk.transport.connection_lost(None)
+    talk.transport.send()
+    assert not talk.tcp.sent
+
+
+async def test_what_was_written_leaves_where_the_peer_ends_it_with_an_alert(tls: Tls) -> None:
+    talk = await conversation(tls)
+    talk.transport.write(b"before")
+    talk.incoming.write(b"\x17\x03\x03\x00\x20" + bytes(32))
+    talk.take()
+    assert talk.on_the_way
+    talk.carry()
+    assert talk.tcp.sent
+    assert talk.tcp.ended == "closed"
+
+
+async def test_an_alert_leaves_behind_what_was_written(tls: Tls) -> None:
+    talk = await conversation(tls)
+    talk.transport.write(b"before")
+    talk.on_the_way += b"\x17\x03\x03\x00\x20" + bytes(32)
+    talk.carry()
+    talk.take()
+    assert talk.taken == b"before"
+    assert talk.tcp.ended == "closed"
 
 
 async def test_closing_awaits_the_peers_end_and_swallows_what_comes_before_it(tls: Tls) -> None:
