@@ -21,7 +21,7 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 MAX_LINE_BYTES: Final = 256
 MAX_TRAILER_BYTES: Final = 8 * 1024
 
-_PLAIN_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
+_PLAIN_SIZE: Final = re.compile(rb"([1-9a-f][0-9a-f]{0,14})\r\n")  # as ``encode_chunk`` writes it
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 
@@ -84,13 +84,21 @@ class ChunkedBody:
         self._remaining = 0
         self._trailer_bytes = 0
 
+    def is_chunk(self, data: bytes) -> bool:
+        """Say whether ``data`` is a whole chunk as ``encode_chunk`` writes it, where one may begin.
+
+        Most watch events come as such. It need not be fed then: the state behind it is the same.
+        """
+        if self._state != self._SIZE or self._line:
+            return False
+        size = _PLAIN_SIZE.match(data)
+        return (
+            size is not None
+            and len(data) == size.end() + int(size[1], 16) + 2
+            and data.endswith(b"\r\n")
+        )
+
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
-        if self._state == self._SIZE and not self._line and (size := _PLAIN_SIZE.match(data)):
-            # One whole chunk and nothing else, which is how most watch events come.
-            begin = size.end()
-            end = begin + int(size[1], 16)
-            if len(data) == end + 2 and end > begin and data.endswith(b"\r\n"):
-                return [data[begin:end]], b""
         parts: list[bytes] = []
         if self._line:
             data, self._line = self._line + data, b""
@@ -149,6 +157,11 @@ def encode_chunk(parts: list[bytes]) -> bytes:
     """Frame content as one chunk; nothing for nothing, since an empty chunk would be the last."""
     content = b"".join(parts)
     return b"%x\r\n%s\r\n" % (len(content), content) if content else b""
+
+
+def chunk_content(chunk: bytes) -> bytes:
+    """Return what is in a whole chunk, as ``encode_chunk`` writes it."""
+    return chunk[chunk.index(b"\r\n") + 2 : -2]
 
 
 def answer_has_body(method: bytes, status: int) -> bool:

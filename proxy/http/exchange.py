@@ -34,8 +34,10 @@ from proxy.http import answer
 from proxy.http.audit_id import new_audit_id
 from proxy.http.body import (
     LAST_CHUNK,
+    NOTHING,
     Body,
     answer_has_body,
+    chunk_content,
     encode_chunk,
     request_body,
 )
@@ -134,7 +136,8 @@ class Exchange:
         self.client = client
         self.admission: Admission | None = None
         self.session: Session | None = None
-        self.request_done = not head.has_body
+        self._body: Body = request_body(head.content_length, chunked=head.chunked)
+        self.request_done = self._body is NOTHING
         self.status = 0
         self.error: ProxyError | None = None
         self.truncated = self.client_left = self.impersonation_forbidden = False
@@ -148,7 +151,6 @@ class Exchange:
         self._pool = service.pool
         self._upstream: UpstreamConnection | None = None
         self._upstream_full = False
-        self._body: Body = request_body(head.content_length, chunked=head.chunked)
         self._held: list[bytes] = []  # body that came before there was anywhere to send it
         self._retried = False
         self._reuse = True  # a pooled connection will do
@@ -285,7 +287,7 @@ class Exchange:
             head.websocket_protocols = (admission.websocket_protocols,)
         data = self._outgoing(admission.identity, credential)
         self.sent_at = time.perf_counter()
-        if head.has_body:
+        if self._body is not NOTHING:
             upstream.give_up_after(0)
             data += self._framed(self._held)
             self._held = []
@@ -417,6 +419,12 @@ class Exchange:
 
     def response_content(self, parts: list[bytes], done: bool) -> None:
         self._answer(b"", parts, done)
+
+    def response_chunk(self, chunk: bytes) -> None:
+        if self._chunking and self._sniffed is None:  # as most watch events come
+            self._send_client(chunk)
+        else:
+            self._answer(b"", [chunk_content(chunk)], done=False)
 
     def upstream_failed(self, error: ProxyError) -> None:
         self._upstream = None

@@ -289,19 +289,28 @@ _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 
 @dataclass(slots=True)
 class ResponseHead:
-    """A response head. ``content_length`` and ``chunked`` are as the head says, whatever the
-    request was: what body there is, is decided by ``body.response_body``. ``line`` is the status
-    line that goes to the client, and ``passing`` are the lines behind it, both without their ends.
+    """A response head, which many answers may share, so nobody may change it.
+
+    ``content_length`` and ``chunked`` are as the head says, whatever the request was: what body
+    there is, is decided by ``body.response_body``. ``line`` is the status line that goes to the
+    client, and ``passing`` are the lines behind it, both without their ends; ``lines`` are all of
+    these, with them. ``keep_alive`` says whether its connection may serve another request.
     """
 
     status: int
     line: bytes
     http11: bool
-    passing: list[bytes]
+    passing: tuple[bytes, ...]
     options: frozenset[bytes]
     upgrade: bytes
     content_length: int | None
     chunked: bool
+    lines: bytes = field(init=False, repr=False)
+    keep_alive: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lines = b"\r\n".join((self.line, *self.passing, b""))
+        self.keep_alive = self.http11 and b"close" not in self.options
 
 
 class _StatusFields(_Fields):
@@ -359,7 +368,7 @@ def parse_response(head: bytes) -> ResponseHead:
         status,
         b"HTTP/1.1 %d %s" % (status, collected.status_text),
         head[7:8] == b"1",
-        [b"%s: %s" % field for field in passing],
+        tuple([b"%s: %s" % field for field in passing]),
         options,
         upgrade,
         content_length,
@@ -376,4 +385,4 @@ def _response_length(value: bytes) -> int:
 
 def write_response(head: ResponseHead, framing: bytes) -> bytes:
     """Write the head that goes to the client; ``framing`` are whole header lines of ours."""
-    return b"\r\n".join((head.line, *head.passing, framing, b""))
+    return b"".join((head.lines, framing, b"\r\n"))

@@ -1,8 +1,10 @@
-"""Lines of response heads that were seen before: the API server says most of them each time.
+"""Response heads that were seen before, and lines of them: the API server says most each time.
 
-A head of nothing but such lines, and of the few whose value is another each time, is put together
-from what is remembered; any other is read by llhttp, and its lines are remembered then. That takes
-less than half of what reading it does (``python -m bench.parts``).
+A head that differs from an earlier one in its ``Audit-Id`` alone is that one, as far as we go: on a
+busy proxy all answers of a second that are of one length have the same. One of nothing but lines
+that are known, and of the few whose value is another each time, is put together from what is
+remembered; any other is read by llhttp, and its lines are remembered then. The first takes a
+seventh of that, the second half of it (``python -m bench.parts``).
 
 What must stay true:
 
@@ -12,6 +14,8 @@ What must stay true:
 3. Only headers are remembered that carry no credential: those that the API server itself sends, as
    far as they are the same with many answers, whoever may have sent them.
 4. What a hostile answer costs stays in proportion: of a head of many lines none is looked up.
+5. A whole head is remembered only if it was put together from lines. Only a line is left out of
+   what it is found by, never a part of one.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from proxy.http.head import END, ResponseHead, parse_response
 LINES: Final = 512  # that are remembered at most, of either kind
 LONGEST: Final = 256  # bytes of such a line
 MOST: Final = 64  # lines of a head that is looked up; the API server's own have some ten
+HEADS: Final = 128  # whole ones that are remembered at most
+LONGEST_HEAD: Final = 2048  # bytes of such a head
 _NAMES: Final = frozenset(
     {
         b"accept-ranges",
@@ -44,6 +50,8 @@ _NAMES: Final = frozenset(
     }
 )
 _AUDIT_ID: Final = re.compile(rb"Audit-Id: [0-9A-Za-z-]+")
+_ID_LINE: Final = b"\r\nAudit-Id: "  # the first behind the status line, as Go sorts them
+_ID_END: Final = len(_ID_LINE) + len("01234567-89ab-cdef-0123-456789abcdef")
 _LENGTH: Final = re.compile(rb"Content-Length: ([0-9]{1,18})")
 _CHUNKED: Final = b"Transfer-Encoding: chunked"
 _KEEP_ALIVE: Final = b"Connection: keep-alive"
@@ -54,18 +62,25 @@ class ResponseReader:
     """Reads the response heads of one API server."""
 
     def __init__(self) -> None:
+        self._heads: dict[bytes, ResponseHead] = {}  # by all their bytes but the Audit-Id's
         self._starts: dict[bytes, int] = {}  # the status of each
         self._lines: set[bytes] = set()
         self._is_known = self._lines.__contains__
 
     def read(self, head: bytes) -> ResponseHead:
         """Read a whole response head, empty line included; raises ``UpstreamMalformed``."""
-        start, *lines = head[: -len(END)].split(b"\r\n")
+        rest = _without_id(head)
+        known = self._heads.get(rest)
+        return self._read_lines(head, rest) if known is None else known
+
+    def _read_lines(self, head: bytes, rest: bytes) -> ResponseHead:
+        """Read ``head`` line by line, and remember it as ``rest`` where that is all it says."""
+        start, *lines = rest[: -len(END)].split(b"\r\n")
         status = self._starts.get(start)
         if status is None or len(lines) >= MOST:
             return self._read_new(head, start)
         length: int | None = None
-        chunked = kept = False
+        chunked = kept = unlike = False
         for line in list(filterfalse(self._is_known, lines)):
             if length is None and (found := _LENGTH.fullmatch(line)) is not None:
                 length = int(found[1])
@@ -74,12 +89,20 @@ class ResponseReader:
                 chunked = True
             elif line == _KEEP_ALIVE:
                 kept = True
-            elif _AUDIT_ID.fullmatch(line) is None:
+            elif _AUDIT_ID.fullmatch(line) is not None:
+                unlike = True
+            else:
                 return self._read_new(head, start)
             lines.remove(line)
         if chunked and length is not None:
             return self._read_new(head, start)
-        return ResponseHead(status, start, True, lines, _OPTIONS[kept], b"", length, chunked)
+        passing, options = tuple(lines), _OPTIONS[kept]
+        read = ResponseHead(status, start, True, passing, options, b"", length, chunked)
+        if not unlike and len(rest) <= LONGEST_HEAD:
+            if len(self._heads) >= HEADS:
+                self._heads.clear()
+            self._heads[rest] = read
+        return read
 
     def _read_new(self, head: bytes, start: bytes) -> ResponseHead:
         read = parse_response(head)
@@ -99,3 +122,13 @@ class ResponseReader:
         if len(self._lines) >= LINES:
             self._lines.clear()
         self._lines.add(line)
+
+
+def _without_id(head: bytes) -> bytes:
+    """Return ``head`` without the line that says the request's ID, if that is the first."""
+    begin = head.find(b"\r\n")
+    end = begin + _ID_END
+    if not head.startswith(_ID_LINE, begin) or not head.startswith(b"\r\n", end):
+        return head
+    audit_id = head[begin + len(_ID_LINE) : end]
+    return head[:begin] + head[end:] if audit_id.replace(b"-", b"").isalnum() else head

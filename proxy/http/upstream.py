@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from proxy.errors import ProxyError, UpstreamMalformed
-from proxy.http.body import NOTHING, Body, answer_has_body, response_body
+from proxy.http.body import NOTHING, Body, ChunkedBody, answer_has_body, response_body
 from proxy.http.head import END, MAX_RESPONSE_HEAD_BYTES, ResponseHead
 
 GOODBYE: Final = 30.0  # seconds that the API server has to take the last that was written
@@ -39,6 +39,9 @@ class Owner(Protocol):
 
     def response_content(self, parts: list[bytes], done: bool) -> None:
         """More of the answer's body came."""
+
+    def response_chunk(self, chunk: bytes) -> None:
+        """One whole chunk of the answer's body came, as ``body.encode_chunk`` writes it."""
 
     def upstream_failed(self, error: ProxyError) -> None:
         """What came is not HTTP; the connection is closed."""
@@ -185,11 +188,14 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self.heard = True
         try:
-            if self._body is None:
+            body = self._body
+            if body is None:
                 self._read_head(self.owner, data)
+            elif isinstance(body, ChunkedBody) and body.is_chunk(data):
+                self.owner.response_chunk(data)
             else:
-                parts, self._buffer = self._body.feed(data)
-                self.owner.response_content(parts, self._body.done)
+                parts, self._buffer = body.feed(data)
+                self.owner.response_content(parts, body.done)
         except ProxyError as error:
             self._fail(error)
 
@@ -247,7 +253,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _begin_body(self, owner: Owner, head: ResponseHead, rest: bytes) -> None:
         method, status, length = owner.method, head.status, head.content_length
-        self._keep_alive = head.http11 and b"close" not in head.options
+        self._keep_alive = head.keep_alive
         whole = length == len(rest) > 0 and not head.chunked
         if whole and answer_has_body(method, status):  # as most answers come
             self._body = NOTHING

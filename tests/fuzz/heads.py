@@ -181,10 +181,13 @@ def _decoded(pieces: list[bytes]) -> tuple[bytes, bytes | None] | None:
         if body.done:
             tail += piece
             continue
+        chunk = body.is_chunk(piece)
         try:
             parts, rest = body.feed(piece)
         except MalformedRequest:
+            assert not chunk
             return None
+        assert not chunk or encode_chunk(parts) == piece
         content += b"".join(parts)
         tail += rest
     return content, (tail if body.done else None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.errors import MalformedRequest, UpstreamMalformed
@@ -101,6 +103,30 @@ def test_what_is_encoded_decodes_to_the_same(
     wire = b"".join(encode_chunk([p]) for p in pieces) + b"0\r\n\r\n"
     body = ChunkedBody(UpstreamMalformed)
     assert decode(body, cut(wire + following, size)) == (b"".join(pieces), following)
+
+
+@given(st.one_of(st.binary(max_size=30), st.binary(max_size=30).map(lambda c: encode_chunk([c]))))
+@example(b"3\r\nabc\r\n")
+def test_a_whole_chunk_is_one_that_would_be_written_so(data: bytes) -> None:
+    parts: list[bytes] = []
+    with contextlib.suppress(UpstreamMalformed):
+        parts, _ = ChunkedBody(UpstreamMalformed).feed(data)
+    whole = bool(data) and encode_chunk(parts) == data
+    assert ChunkedBody(UpstreamMalformed).is_chunk(data) == whole
+
+
+@pytest.mark.parametrize("before", [b"3", b"3\r\n", b"3\r\nab", b"3\r\nabc", b"0\r\n"])
+def test_what_continues_a_chunk_is_none(before: bytes) -> None:
+    body = ChunkedBody(UpstreamMalformed)
+    body.feed(before)
+    assert not body.is_chunk(b"3\r\nabc\r\n")
+
+
+@pytest.mark.parametrize(
+    "data", [b"03\r\nabc\r\n", b"3;x\r\nabc\r\n", b"A\r\n0123456789\r\n", b"0\r\n\r\n", b"0\r\n"]
+)
+def test_a_chunk_that_is_framed_otherwise_is_to_be_framed_anew(data: bytes) -> None:
+    assert not ChunkedBody(UpstreamMalformed).is_chunk(data)
 
 
 @given(st.binary(max_size=300), st.integers(1, 20))

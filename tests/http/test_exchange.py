@@ -13,6 +13,7 @@ from typing import cast
 import pytest
 
 from proxy.http.answer import Document
+from proxy.http.body import ChunkedBody
 from proxy.http.head import RequestHead
 from proxy.http.service import Admission
 from tests.http.conftest import AUDIT_ID, CREDENTIAL, Proxy, identity
@@ -167,6 +168,37 @@ async def test_a_watch_event_passes_at_once(proxy: Proxy) -> None:
         assert await client.read_until(b"}\n\r\n") == b"%x\r\n%s\r\n" % (len(event), event)
         api.send(b"\r\n")
     api.send(b"0\r\nTrailer: x\r\n\r\n")
+    assert await client.read_until(b"0\r\n\r\n") == b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("framed", [b"%x\r\n%b\r\n", b"0%x;x\r\n%b\r\n"])
+async def test_a_watch_event_in_a_chunk_of_its_own_passes_in_one(
+    proxy: Proxy, framed: bytes
+) -> None:
+    client, api = await proxy.asked(GET.replace(b"pods", b"pods?watch=1"))
+    api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await client.read_head()
+    event = b'{"type":"ADDED"}\n'
+    for _ in range(2):
+        api.send(framed % (len(event), event))
+        assert await client.read_until(b"}\n\r\n") == b"%x\r\n%s\r\n" % (len(event), event)
+    api.send(b"0\r\n\r\n")
+    assert await client.read_until(b"0\r\n\r\n") == b"0\r\n\r\n"
+    await proxy.seen.until(lambda: bool(proxy.seen.exchanges))
+    assert proxy.seen.exchanges[0].bytes_sent > 2 * len(event)
+
+
+async def test_a_whole_chunk_is_not_taken_apart(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, api = await proxy.asked(GET.replace(b"pods", b"pods?watch=1"))
+    api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await client.read_head()
+    with monkeypatch.context() as patched:
+        patched.setattr(ChunkedBody, "feed", None)
+        api.send(b"3\r\nabc\r\n")
+        assert await client.read_until(b"c\r\n") == b"3\r\nabc\r\n"
+    api.send(b"0\r\n\r\n")
     assert await client.read_until(b"0\r\n\r\n") == b"0\r\n\r\n"
 
 
@@ -450,6 +482,19 @@ async def test_a_403_about_our_own_account_passes_and_is_noticed(proxy: Proxy, b
     assert proxy.seen.exchanges[0].impersonation_forbidden
 
 
+async def test_a_403_that_comes_in_chunks_is_noticed_too(proxy: Proxy) -> None:
+    client, api = await proxy.asked(GET)
+    body = ABOUT_US["json"]
+    api.send(b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await client.read_head()
+    for part in (body[:30], body[30:]):
+        api.send(b"%x\r\n%s\r\n" % (len(part), part))
+        await client.read_until(part + b"\r\n")
+    api.send(b"0\r\n\r\n")
+    await proxy.seen.until(lambda: bool(proxy.seen.exchanges))
+    assert proxy.seen.exchanges[0].impersonation_forbidden
+
+
 async def test_a_403_of_a_proxied_service_is_not_about_our_account(proxy: Proxy) -> None:
     """Whoever runs one could raise an alarm with it."""
     client, api = await proxy.asked(
@@ -585,10 +630,13 @@ async def test_an_http10_client_gets_a_body_without_chunks_and_a_closed_connecti
     proxy: Proxy,
 ) -> None:
     client, api = await proxy.asked(b"GET / HTTP/1.0\r\nAuthorization: Bearer alice\r\n\r\n")
-    api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
-    received = await client.read_to_end()
-    assert received.endswith(b"\r\n\r\nabc")
-    assert b"chunked" not in received
+    api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    head = await client.read_until(b"abc")
+    assert b"chunked" not in head
+    api.send(b"2\r\nde\r\n")
+    assert await client.read_until(b"de") == b"de"
+    api.send(b"0\r\n\r\n")
+    assert await client.read_to_end() == b""
 
 
 class SlowPage:

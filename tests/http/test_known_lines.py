@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from proxy.errors import UpstreamMalformed
 from proxy.http import known_lines
-from proxy.http.head import ResponseHead, parse_response
-from proxy.http.known_lines import LINES, LONGEST, MOST, ResponseReader
+from proxy.http.head import END, ResponseHead, parse_response
+from proxy.http.known_lines import HEADS, LINES, LONGEST, MOST, ResponseReader
 
 KUBE = (
     b"HTTP/1.1 200 OK",
@@ -123,10 +123,37 @@ def test_an_api_servers_answer_is_read_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert expected.content_length == 12345
 
 
+def test_a_head_that_differs_in_its_id_alone_is_not_taken_apart_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = ResponseReader()
+    for _ in range(2):
+        reader.read(head(*KUBE))
+    other = head(*(line.replace(b"6a1f", b"7777") for line in KUBE))
+    monkeypatch.setattr(reader, "_read_lines", None)
+    assert reader.read(other) == parse_response(other)
+
+
+@pytest.mark.parametrize(
+    "id_line", [KUBE[1], KUBE[1][:-1] + b"\x00", KUBE[1] + b"0", b"Audit-Id: x"]
+)
+def test_only_a_whole_line_is_left_out_of_what_a_head_is_found_by(id_line: bytes) -> None:
+    reader, known = ResponseReader(), head(KUBE[0], *KUBE[2:])
+    for _ in range(2):
+        reader.read(known)
+    assert reader._heads
+    for place in range(len(known) + 1):
+        for inserted in (id_line + b"\r\n", b"\r\n" + id_line, b"\r\n" + id_line + b"\r\n"):
+            data = known[:place] + inserted + known[place:]
+            if data.find(END) == len(data) - len(END):
+                assert read(reader.read, data) == read(parse_response, data), data
+
+
 @pytest.mark.parametrize("line", [b"X-Auth-Token: secret", b"Set-Cookie: a=secret"])
 def test_what_a_service_behind_the_api_server_says_is_not_remembered(line: bytes) -> None:
     reader = ResponseReader()
-    reader.read(head(*KUBE, line))
+    for _ in range(3):
+        reader.read(head(*KUBE, line))
     assert b"secret" not in repr(vars(reader)).encode()
 
 
@@ -138,7 +165,18 @@ def test_what_is_remembered_is_bounded() -> None:
         reader.read(head(b"HTTP/1.1 200 %d" % number, b"Vary: %d" % number))
         assert len(reader._lines) <= LINES
         assert len(reader._starts) <= LINES
+        reader.read(head(KUBE[0], b"Content-Length: %d" % number))
+        assert len(reader._heads) <= HEADS
     assert reader.read(head(KUBE[0])) == parse_response(head(KUBE[0]))
+
+
+def test_no_long_head_is_remembered_whole_and_none_with_an_id_elsewhere() -> None:
+    reader = ResponseReader()
+    long = [b"Vary: %d" % number + b"x" * (LONGEST - 9) for number in range(10)]
+    for lines in ([KUBE[0], *long], [KUBE[0], KUBE[2], KUBE[1]]):
+        for _ in range(3):
+            assert reader.read(head(*lines)) == parse_response(head(*lines))
+    assert not reader._heads
 
 
 def test_a_head_of_many_lines_neither_costs_more_nor_drives_out_what_is_known() -> None:
