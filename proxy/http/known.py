@@ -10,9 +10,10 @@ another's each time, with a ``traceparent``, are looked up in vain but not remem
 What must stay true:
 
 1. A block is found by a SHA-256 of all its bytes behind a secret that lives and dies with the
-   process, and neither the token in it nor a dropped header (a cookie) is kept; as in
+   process, and neither the token in it nor a dropped header (a cookie) is kept here; as in
    ``authn.cache``. Nobody sees such a hash, so what an HMAC would add is of no use here, and it
-   takes longer.
+   takes longer. A connection keeps the last block that came on it until it watches something,
+   is tunnelled or closes: to compare the next with that takes less still (``read_again``).
 2. Only blocks are kept that say nothing but who asks and what passes: no body, no upgrade, no
    expectation, nothing that is refused. All else is read by llhttp, every time.
 3. A request line that is anything but plain ASCII in origin-form goes to llhttp with the whole
@@ -38,7 +39,7 @@ from proxy.speaker import OnBehalf, PassedThrough
 
 LINES: Final = 1024  # request lines
 LONGEST_LINE: Final = 256  # bytes of one; see requestinfo.resolve
-GENERATION: Final = 512  # blocks; there are at most two generations, of some 2 KiB a block
+GENERATION: Final = 512  # blocks, of two; some 2 KiB a block; a connection keeps its last besides
 MOST_FIELDS: Final = 32  # of a block that pass
 LONGEST: Final = 4096  # bytes of a block, and of what is sent for it
 # A part of what llhttp takes for a request line, and RFC 9112 does.
@@ -150,6 +151,17 @@ class HeadReader:
         if line is None:
             return parse_request(head, self._headers, self._max_fields)
         return known.head(line, block)
+
+    def read_again(self, head: bytes, known: Known, block: bytes) -> RequestHead | None:
+        """Read a head that is one request line and then ``block``, whose meaning is ``known``.
+
+        None if it is anything else, or its line is long or not plain: ``read`` must look at it.
+        """
+        end = len(head) - len(block)
+        if end > LONGEST_LINE or not head.endswith(block) or head.find(b"\r\n") != end - 2:
+            return None
+        line = self._known_line(head[:end])
+        return None if line is None else known.head(line, block)
 
     def _read_new(self, head: bytes, end: int, key: bytes) -> RequestHead:
         """Read a head whose block, from ``end`` on, is not known; only then make anything of it."""

@@ -32,8 +32,8 @@ from proxy.errors import (
 from proxy.http import answer
 from proxy.http.audit_id import new_audit_id
 from proxy.http.exchange import Exchange
-from proxy.http.head import END
-from proxy.http.known import HeadReader
+from proxy.http.head import END, RequestHead
+from proxy.http.known import HeadReader, Known
 from proxy.http.pool import WRITE_BUFFER, keep_alive
 from proxy.http.service import Service
 from proxy.http.timer import Timer
@@ -134,8 +134,10 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_advancing",
+        "_block",
         "_buffer",
         "_closing",
+        "_known",
         "_listener",
         "_paused",
         "_reading_head",
@@ -166,6 +168,8 @@ class ClientConnection(asyncio.Protocol):
         self._listener = listener
         self._tunnel: Tunnel | None = None
         self._buffer = b""
+        self._known: Known | None = None  # of the last header block of which anything is,
+        self._block = b""  # and that itself, to compare the next with
         self._reading_head = False  # the time for the head at the front runs
         self._searched = 0  # bytes of the buffer in which a head's end was sought in vain
         self._skipped = False  # one empty line before this head
@@ -314,6 +318,40 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin(self) -> bool:
         """Begin the exchange at the head of the buffer; return whether there was a whole head."""
+        try:
+            head = self._read_again() or self._read()
+        except ProxyError as error:
+            self._refuse_unreadable(error)
+            return False
+        if head is None:
+            return False
+        self._searched, self._skipped, self._reading_head = 0, False, False
+        self.timer.clear()
+        self.exchange = exchange = Exchange(self._listener.service, self, head)
+        if exchange.kind != "unary":  # who watches asks for nothing else for a while
+            self._known, self._block = None, b""
+        if not exchange.request_done and self._buffer:
+            body, self._buffer = self._buffer, b""
+            self._buffer = self._body_received(exchange, body)
+        if self.exchange is exchange:
+            exchange.start()
+        return True
+
+    def _read_again(self) -> RequestHead | None:
+        """Take the buffer for a head with the same block as the last, as most often it is."""
+        buffer, known = self._buffer, self._known
+        if known is None or len(buffer) > self.limits.head_bytes:
+            return None
+        head = self._listener.heads.read_again(buffer, known, self._block)
+        if head is not None:
+            self._buffer = b""
+        return head
+
+    def _read(self) -> RequestHead | None:
+        """Take the head from the front of the buffer, None if it is not whole.
+
+        Raises the ``ProxyError`` that it is refused with.
+        """
         if self._buffer.startswith(b"\r\n") and not self._skipped:
             self._buffer, self._skipped = self._buffer[2:], True  # RFC 9112, section 2.2
             self._searched = 0
@@ -321,33 +359,23 @@ class ClientConnection(asyncio.Protocol):
         searched = self._searched
         end = buffer.find(END, max(0, searched - len(END) + 1) if searched else 0)
         size = end + len(END) if end >= 0 else len(buffer)
-        try:
-            if self.place.over:
-                raise TooManyConnections(_OVER[self.place.over].format(limits))
-            if size > limits.head_bytes:
-                raise HeadTooLarge(f"a request head of more than {limits.head_bytes} bytes")
-            if end < 0:
-                if _BARE_LF.search(buffer, searched):
-                    raise MalformedRequest("a line ends without CR")
-                if not self._reading_head:
-                    self._reading_head = True
-                    self.timer.set(limits.head_timeout)
-                self._searched = size
-                return False
-            head = self._listener.heads.read(buffer[:size])
-        except ProxyError as error:
-            self._refuse_unreadable(error)
-            return False
+        if self.place.over:
+            raise TooManyConnections(_OVER[self.place.over].format(limits))
+        if size > limits.head_bytes:
+            raise HeadTooLarge(f"a request head of more than {limits.head_bytes} bytes")
+        if end < 0:
+            if _BARE_LF.search(buffer, searched):
+                raise MalformedRequest("a line ends without CR")
+            if not self._reading_head:
+                self._reading_head = True
+                self.timer.set(limits.head_timeout)
+            self._searched = size
+            return None
+        head = self._listener.heads.read(buffer[:size])
         self._buffer = buffer[size:]
-        self._searched, self._skipped, self._reading_head = 0, False, False
-        self.timer.clear()
-        self.exchange = exchange = Exchange(self._listener.service, self, head)
-        if not exchange.request_done and self._buffer:
-            body, self._buffer = self._buffer, b""
-            self._buffer = self._body_received(exchange, body)
-        if self.exchange is exchange:
-            exchange.start()
-        return True
+        if head.known is not None:
+            self._known, self._block = head.known, buffer[buffer.find(b"\r\n") + 2 : size]
+        return head
 
     def _body_received(self, exchange: Exchange, data: bytes) -> bytes:
         try:
@@ -387,7 +415,7 @@ class ClientConnection(asyncio.Protocol):
         if self._closing:
             return
         self._closing = True
-        self._buffer = b""
+        self._buffer = self._block = b""
         if linger:
             self.update_reading()
             self.timer.set(LINGER)

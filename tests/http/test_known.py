@@ -9,12 +9,13 @@ from types import FunctionType
 
 import pytest
 from hypothesis import example, given
+from hypothesis import strategies as st
 
 from proxy.errors import Internal, MalformedRequest, ProxyError
 from proxy.headers import RequestHeaders
 from proxy.http import known
 from proxy.http.head import END, RequestHead, parse_request
-from proxy.http.known import GENERATION, LONGEST, MOST_FIELDS, HeadReader
+from proxy.http.known import GENERATION, LONGEST, LONGEST_LINE, MOST_FIELDS, HeadReader
 from proxy.impersonation import verify_lines
 from tests.corpus import PROBE, Case, head
 from tests.corpus.every import CASES
@@ -22,6 +23,18 @@ from tests.http.memory import Wire, World
 from tests.http.test_outgoing import FIELDS
 
 PLAIN = head(b"Accept: a/b", b"Cookie: secret", b"Accept: c/d", b"User-Agent: x")
+LINE = PLAIN[: PLAIN.find(b"\r\n") + 2]
+STARTS = [
+    LINE,
+    LINE.replace(b"GET", b"DELETE"),
+    LINE[:-2],
+    b"\r\n",
+    b"A: b\r\n",
+    b"GET",
+    b"\0",
+    b" ",
+    PLAIN,
+]
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 AUDIT_ID = re.compile(rb"Audit-Id: [0-9a-f-]{36}")
 
@@ -112,6 +125,43 @@ def test_nothing_is_made_of_a_request_line_before_its_head_is_read(
         HeadReader(RequestHeaders(), b"api").read(data + b"\r\n")
 
 
+@given(st.lists(st.sampled_from(STARTS), max_size=4).map(b"".join))
+def test_a_block_that_comes_again_is_read_as_if_it_were_new(start: bytes) -> None:
+    reader = HeadReader(RequestHeaders(), b"api")
+    known, block = reader.read(PLAIN).known, PLAIN.partition(b"\r\n")[2]
+    assert known is not None
+    again = reader.read_again(start + block, known, block)
+    assert again is None or again == parse_request(start + block, RequestHeaders())
+    plain = start in (LINE, LINE.replace(b"GET", b"DELETE"))
+    assert (again is not None) == plain
+
+
+@pytest.mark.parametrize("start", [LINE + b"Cookie: c\r\n", PLAIN + LINE])
+def test_no_more_than_a_line_is_taken_for_one(start: bytes) -> None:
+    reader = HeadReader(RequestHeaders(), b"api")
+    known, block = reader.read(PLAIN).known, PLAIN.partition(b"\r\n")[2]
+    assert known is not None
+    assert reader.read_again(start + block, known, block) is None
+    assert reader._known_line.cache_info().currsize == 1
+
+
+@pytest.mark.parametrize("other", [PLAIN[:-1] + b"x", PLAIN + b"GET", b"", PLAIN[:-4]])
+def test_only_the_very_same_block_comes_again(other: bytes) -> None:
+    reader = HeadReader(RequestHeaders(), b"api")
+    known, block = reader.read(PLAIN).known, PLAIN.partition(b"\r\n")[2]
+    assert known is not None
+    assert reader.read_again(other, known, block) is None
+
+
+def test_a_long_line_is_not_read_again() -> None:
+    reader = HeadReader(RequestHeaders(), b"api")
+    known, block = reader.read(PLAIN).known, PLAIN.partition(b"\r\n")[2]
+    assert known is not None
+    line = b"GET /" + b"a" * LONGEST_LINE + b" HTTP/1.1\r\n"
+    assert reader.read_again(line + block, known, block) is None
+    assert reader._known_line.cache_info().currsize == 1
+
+
 def test_a_block_of_many_fields_is_not_kept() -> None:
     reader = HeadReader(RequestHeaders(), b"api")
     data = head(*[b"if-%d: x" % number for number in range(MOST_FIELDS + 1)])
@@ -175,6 +225,33 @@ def conversation() -> Iterator[Conversation]:
     yield begun
     assert begun.world.loop.unexpected == []
     begun.world.close()
+
+
+def test_a_client_that_sends_the_same_block_again_has_only_its_line_read(
+    conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation.ask(PLAIN)
+    monkeypatch.setattr(HeadReader, "read", None)
+    assert b"GET /other HTTP/1.1\r\n" in conversation.ask(PLAIN.replace(b"/version", b"/other"))
+    assert len(conversation.seen) == 2
+
+
+def test_a_connection_that_watches_keeps_no_block(conversation: Conversation) -> None:
+    conversation.ask(PLAIN)
+    (connection,) = conversation.world.listener._connections
+    assert connection._block
+    conversation.world.loop.do(
+        conversation.client.feed, PLAIN.replace(b"/version", b"/api/v1/pods?watch=1")
+    )
+    assert not connection._block
+    assert connection._known is None
+
+
+def test_requests_that_come_at_once_are_as_many_as_they_are(conversation: Conversation) -> None:
+    conversation.ask(PLAIN)
+    other = PLAIN.replace(b"/version", b"/other")
+    conversation.world.loop.do(conversation.client.feed, other + PLAIN)
+    assert [b"GET /other " in seen for seen in conversation.seen] == [False, True, False]
 
 
 def test_what_leaves_again_is_the_same_but_for_its_name(conversation: Conversation) -> None:

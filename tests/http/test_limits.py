@@ -40,6 +40,18 @@ async def test_size_and_number_of_headers_are_settings(limited: Start, extra: by
     assert await client.ended()
 
 
+async def test_a_head_of_which_all_but_the_line_is_known_has_the_same_limit(
+    limited: Start,
+) -> None:
+    proxy = await limited(head_bytes=400)
+    wide = GET.replace(b"\r\n\r\n", b"\r\nX: " + b"a" * 200 + b"\r\n\r\n")
+    client, api = await proxy.asked(wide)
+    api.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert (await client.answer()).status == 204
+    client.send(wide.replace(b" /", b" /" + b"b" * 200, 1))
+    assert label(await client.answer()) == "head_too_large"
+
+
 @pytest.mark.parametrize(
     "pieces", [[GET[:-5]], [b"\r\n", b"G"], [b"\r", b"\n", b"G", b"E"]], ids=["half", "lf", "drop"]
 )
