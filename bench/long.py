@@ -22,7 +22,7 @@ from tests.process import Process, free_port
 
 _PER_USER = 50  # watches; how many one user may have is limited
 _BURSTS = 20
-_INTERVAL = 0.002  # seconds from event to event where they are paced
+INTERVAL = 0.002  # seconds from event to event where they are paced
 _MEGABYTES = 64
 
 
@@ -87,7 +87,7 @@ def upstream(stage: Stage) -> Iterator[tuple[int, int]]:
 
 
 @asynccontextmanager
-async def _watching(stage: Stage, subject: Subject, count: int) -> AsyncIterator[list[Connection]]:
+async def watching(stage: Stage, subject: Subject, count: int) -> AsyncIterator[list[Connection]]:
     tokens = stage.tokens(-(-count // _PER_USER))
     connections = await open_all(subject.port, count)
     try:
@@ -99,10 +99,10 @@ async def _watching(stage: Stage, subject: Subject, count: int) -> AsyncIterator
 
 
 async def _idle(stage: Stage, count: int, subject: Subject, _control: int) -> Figures:
-    async with _watching(stage, subject, 20):  # what is made on first use is not a watch's
+    async with watching(stage, subject, 20):  # what is made on first use is not a watch's
         pass
     before = resident_kib(subject.pid)
-    async with _watching(stage, subject, count):
+    async with watching(stage, subject, count):
         await asyncio.sleep(1)
         held = resident_kib(subject.pid) - before
         used = cpu_seconds(subject.pid)
@@ -112,7 +112,7 @@ async def _idle(stage: Stage, count: int, subject: Subject, _control: int) -> Fi
 
 
 async def _burst(stage: Stage, count: int, subject: Subject, control: int) -> Figures:
-    async with _watching(stage, subject, count) as connections:
+    async with watching(stage, subject, count) as connections:
         reader, writer = await asyncio.open_connection("127.0.0.1", control)
         used, delays = _cpu(subject), list[float]()
         for _ in range(_BURSTS):
@@ -126,10 +126,10 @@ async def _burst(stage: Stage, count: int, subject: Subject, control: int) -> Fi
 
 async def _paced(stage: Stage, count: int, subject: Subject, control: int) -> Figures:
     total = 2 * count
-    async with _watching(stage, subject, count) as connections:
+    async with watching(stage, subject, count) as connections:
         reader, writer = await asyncio.open_connection("127.0.0.1", control)
         used = _cpu(subject)
-        writer.write(b"pace %d %f\n" % (total, _INTERVAL))
+        writer.write(b"pace %d %f\n" % (total, INTERVAL))
 
         async def two(connection: Connection) -> list[int]:
             return [await connection.event() for _ in range(2)]

@@ -1,4 +1,4 @@
-"""CPU of a request at the same speed of the machine: the figures that targets are judged by.
+"""CPU of requests and events at the same speed of the machine: what targets are judged by.
 
 On a host that is shared, whoever works on the other half of a core takes up to half of its speed,
 for tenths of seconds, and the kernel's accounts call it ours: the same process was seen to take 67
@@ -10,26 +10,35 @@ little as in one window of twenty, when nearly nobody disturbed.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import statistics
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
+from bench.client import Connection
+from bench.client import run as run_client
+from bench.kernel import cpu_seconds
+from bench.long import INTERVAL, upstream, watching
 from bench.requests import SIZES, case
 from bench.run import Run
-from bench.subjects import AUDITED, OURS, Subject
-from bench.wrk import SETTLING, driven, look, result
+from bench.subjects import AUDITED, BARE, OURS, Subject
+from bench.wrk import SETTLING, driven, result
 
 CASES: Final = {"400 B": ("nginx", "envoy", OURS, *AUDITED), "10 KB": ("nginx", "envoy", OURS)}
 CONNECTIONS: Final = 32
+WATCHES: Final = 500
+EVENT: Final = f"event of {WATCHES} watches"  # one after the other has one; however small the run
+EACH: Final = 3  # events of a watch, of a run
 SECONDS: Final = 3  # of one run
 WINDOW: Final = 0.1  # seconds
 ROUNDS: Final = 4  # for each of the other parts
+EVENT_ROUNDS: Final = 2  # the same; few, for before each there are handshakes of all watches
 SPEEDS: Final = {"": 0.5, ", undisturbed": 0.05}  # which of all windows, the quickest first
 SAME: Final = 0.1  # what the probe may differ by, of that window's
 LEAST: Final = 10  # windows of a subject, for its figures to say anything
@@ -76,33 +85,69 @@ class Probe:
 
 
 class Window(NamedTuple):
-    """A part of a subject's run: what the probe took, what a request took, and how many came."""
+    """A part of a run: what the probe took, what a request or event did, and how many came."""
 
     probe: float  # seconds
     cpu: float  # us
-    rate: float  # requests a second
+    rate: float  # requests, or events, a second
 
 
 def measure(run: Run) -> None:
     """A sample is one window."""
-    windows: dict[tuple[str, Subject], list[Window]] = {}
+    probe = Probe()
+    with probe.running():
+        _requests(run, probe)
+        _events(run, probe)
+
+
+def _requests(run: Run, probe: Probe) -> None:
     known = (*run.names, *AUDITED)
     names = list(dict.fromkeys(n for of in CASES.values() for n in of if n in known))
     with ExitStack() as stack:
         subjects = run.start_all(stack, run.stage.files_port, names=names)
-        probe = stack.enter_context(Probe().running())
         wanted = [(size, s) for size in CASES for s in subjects if s.name in CASES[size]]
-        for size, subject in wanted * (ROUNDS * run.rounds):
-            found = run.attempt(
-                f"windows: {case(size, CONNECTIONS)}: {subject.name}",
-                partial(_windows, run, subject, probe, f"/{SIZES[size]}"),
-            )
-            windows.setdefault((size, subject), []).extend(found or ())
+        _in_turn(
+            run,
+            {
+                (case(size, CONNECTIONS), subject): partial(
+                    _of_requests, run, subject, probe, f"/{SIZES[size]}"
+                )
+                for size, subject in wanted
+            },
+            rounds=ROUNDS * run.rounds,
+        )
+
+
+def _events(run: Run, probe: Probe) -> None:
+    with ExitStack() as stack:
+        port, control = stack.enter_context(upstream(run.stage))
+        subjects = run.start_all(stack, port, without=["naive", BARE])
+        _in_turn(
+            run,
+            {
+                (EVENT, subject): partial(_run_events, run, subject, probe, control)
+                for subject in subjects
+            },
+            rounds=EVENT_ROUNDS * run.rounds,
+        )
+
+
+def _in_turn(
+    run: Run,
+    takes: Mapping[tuple[str, Subject], Callable[[], list[Window]]],
+    *,
+    rounds: int,
+) -> None:
+    """Take windows of each in turn, and record those of the speeds that are compared."""
+    windows: dict[tuple[str, Subject], list[Window]] = {}
+    for (what, subject), take in list(takes.items()) * rounds:
+        taken = run.attempt(f"windows: {what}: {subject.name}", take)
+        windows.setdefault((what, subject), []).extend(taken or ())
     for speed, share in SPEEDS.items():
-        for (size, subject), found in at_speed(windows, share).items():
-            for window in found:
+        for (what, subject), compared in at_speed(windows, share).items():
+            for window in compared:
                 figures = {"cpu": window.cpu, "rate": window.rate, "probe": window.probe * 1e6}
-                run.add("windows", case(size, CONNECTIONS) + speed, subject, figures)
+                run.add("windows", what + speed, subject, figures)
 
 
 def at_speed(windows: Mapping[K, Sequence[Window]], share: float) -> dict[K, list[Window]]:
@@ -121,22 +166,65 @@ def at_speed(windows: Mapping[K, Sequence[Window]], share: float) -> dict[K, lis
     return {key: of for key, of in found.items() if len(of) >= LEAST}
 
 
-def _windows(run: Run, subject: Subject, probe: Probe, path: str) -> list[Window]:
-    found = []
+def _of_requests(run: Run, subject: Subject, probe: Probe, path: str) -> list[Window]:
+    windows = []
     with driven(run.stage, subject, path, connections=CONNECTIONS, seconds=SECONDS) as wrk:
         time.sleep(SETTLING)
-        last, core = look(run.stage, subject), _core(subject)
-        until = last.at + SECONDS - 2 * SETTLING
-        while last.at < until:
+        cutter = _Cutter(subject, probe, run.stage.served)
+        while cutter.at < cutter.began + SECONDS - 2 * SETTLING:
             time.sleep(WINDOW)
-            now, then = look(run.stage, subject), _core(subject)
-            took, served = probe.took(core, last.at, now.at), now.served - last.served
-            if core == then and took and served > 0:
-                cpu, rate = (now.cpu - last.cpu) / served * 1e6, served / (now.at - last.at)
-                found.append(Window(took, cpu, rate))
-            last, core = now, then
+            if window := cutter.cut():
+                windows.append(window)
         result(wrk, SECONDS)
-    return found
+    return windows
+
+
+def _run_events(run: Run, subject: Subject, probe: Probe, control: int) -> list[Window]:
+    return run_client(_of_events(run, subject, probe, control))
+
+
+async def _of_events(run: Run, subject: Subject, probe: Probe, control: int) -> list[Window]:
+    seen, windows = 0, []
+
+    async def see(connection: Connection) -> None:
+        nonlocal seen
+        for _ in range(EACH):
+            await connection.event()
+            seen += 1
+
+    async with watching(run.stage, subject, WATCHES) as watches, asyncio.TaskGroup() as seeing:
+        for connection in watches:
+            seeing.create_task(see(connection))
+        _, writer = await asyncio.open_connection("127.0.0.1", control)
+        writer.write(b"pace %d %f\n" % (EACH * WATCHES, INTERVAL))
+        await asyncio.sleep(SETTLING)
+        cutter = _Cutter(subject, probe, lambda: seen)
+        while cutter.at < cutter.began + EACH * WATCHES * INTERVAL - 2 * SETTLING:
+            await asyncio.sleep(WINDOW)
+            if window := cutter.cut():
+                windows.append(window)
+    writer.close()
+    return windows
+
+
+class _Cutter:
+    """Cuts a subject's run into windows, of whatever ``served`` counts."""
+
+    def __init__(self, subject: Subject, probe: Probe, served: Callable[[], int]) -> None:
+        self._subject, self._probe, self._served = subject, probe, served
+        self.began = self.at = time.monotonic()
+        self._core, self._cpu, self._count = _core(subject), cpu_seconds(subject.pid), served()
+
+    def cut(self) -> Window | None:
+        """Return the window since the last cut; None if it says nothing."""
+        at, core = time.monotonic(), _core(self._subject)
+        cpu, count = cpu_seconds(self._subject.pid), self._served()
+        took, served = self._probe.took(core, self.at, at), count - self._count
+        window = None
+        if core == self._core and took and served > 0:
+            window = Window(took, (cpu - self._cpu) / served * 1e6, served / (at - self.at))
+        self.at, self._core, self._cpu, self._count = at, core, cpu, count
+        return window
 
 
 def _core(subject: Subject) -> int:

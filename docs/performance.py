@@ -14,7 +14,7 @@ from typing import Final
 
 from bench.record import Record
 from bench.subjects import AUDITED, DIRECT, OURS
-from bench.windows import SPEEDS
+from bench.windows import EVENT, SPEEDS
 
 RECORD: Final = Path(__file__).with_name("performance.json")
 SMALL, USUAL, BIG = "400 B x 32", "10 KB x 32", "5 MB x 32"
@@ -47,10 +47,6 @@ def _of(part: str, ending: str, figure: str, scale: float = 1) -> Measured:
         return None if value is None else value * scale
 
     return found
-
-
-def _beside(part: str, ending: str, figure: str, to: str) -> Measured:
-    return lambda record: record.ratio(part, _case(record, part, ending), figure, OURS, to)
 
 
 def _added(audited: str) -> Measured:
@@ -108,7 +104,7 @@ TARGETS: Final = (
         "MiB",
     ),
     Target("memory of an idle watch", 45, _of("idle watches", "watches", "KiB"), "KiB"),
-    Target("CPU of a watch event, to Envoy", 1.0, _beside("events", "every 2 ms", "cpu", "envoy")),
+    *_at_each_speed("CPU of a watch event, to Envoy", 1.0, EVENT, "envoy"),
     Target("delay of an event added, median", 2, _delay, "ms"),
     *(
         Target(f"CPU that an audit log adds, {policy}", 15, _added(name), "us")

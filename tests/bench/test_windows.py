@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import time
 
-from bench.windows import LEAST, SPEEDS, Probe, Window, at_speed
+import pytest
+
+from bench.subjects import Subject
+from bench.windows import LEAST, SPEEDS, Probe, Window, _Cutter, at_speed
 
 
 def windows(probe: float, cpu: float, count: int = LEAST) -> list[Window]:
@@ -42,3 +45,22 @@ def test_the_probe_says_what_its_work_took_while_it_was_looked_for() -> None:
             time.sleep(0.001)
     assert 0 < took < 1
     assert probe.took(core, began - 2, began - 1) == 0.0
+
+
+def test_a_window_is_what_came_since_the_last_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The subject is this process; whether it stayed on a core is said here."""
+    served, core, took = 0, 0, 1.0
+    probe = Probe()
+    monkeypatch.setattr(probe, "took", lambda *_: took)
+    monkeypatch.setattr("bench.windows._core", lambda _: core)
+    cutter = _Cutter(Subject("this", 0, os.getpid(), 0.0), probe, lambda: served)
+    assert cutter.cut() is None  # nothing came
+    served, core = 10, 1
+    assert cutter.cut() is None  # it moved
+    served, took = 20, 0.0
+    assert cutter.cut() is None  # nobody knows how quick the machine was
+    served, took = 30, 2.0
+    window = cutter.cut()
+    assert window is not None
+    assert window.probe == 2.0
+    assert window.cpu * 10 / 1e6 <= 10 / window.rate  # no more than a core's, since that cut alone
