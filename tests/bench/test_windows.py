@@ -48,19 +48,20 @@ def test_the_probe_says_what_its_work_took_while_it_was_looked_for() -> None:
 
 
 def test_a_window_is_what_came_since_the_last_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The subject is this process; whether it stayed on a core is said here."""
-    served, core, took = 0, 0, 1.0
+    """What the kernel and the probe would say is said here."""
+    served, core, took, cpu = 0, 0, 1.0, 0.0
     probe = Probe()
     monkeypatch.setattr(probe, "took", lambda *_: took)
     monkeypatch.setattr("bench.windows._core", lambda _: core)
+    monkeypatch.setattr("bench.windows.cpu_seconds", lambda _: cpu)
     cutter = _Cutter(Subject("this", 0, os.getpid(), 0.0), probe, lambda: served)
     assert cutter.cut() is None  # nothing came
-    served, core = 10, 1
+    served, core, cpu = 10, 1, 1.0
     assert cutter.cut() is None  # it moved
-    served, took = 20, 0.0
+    served, took, cpu = 20, 0.0, 2.0
     assert cutter.cut() is None  # nobody knows how quick the machine was
-    served, took = 30, 2.0
+    served, took, cpu = 30, 2.0, 2.5
     window = cutter.cut()
     assert window is not None
-    assert window.probe == 2.0
-    assert window.cpu * 10 / 1e6 <= 10 / window.rate  # no more than a core's, since that cut alone
+    assert (window.probe, window.cpu) == (2.0, pytest.approx(0.05 * 1e6))
+    assert window.rate > 0
