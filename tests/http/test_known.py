@@ -15,7 +15,7 @@ from proxy.errors import Internal, MalformedRequest, ProxyError
 from proxy.headers import RequestHeaders
 from proxy.http import known
 from proxy.http.head import END, RequestHead, parse_request
-from proxy.http.known import GENERATION, LONGEST, LONGEST_LINE, MOST_FIELDS, HeadReader
+from proxy.http.known import GENERATION, LONGEST, LONGEST_LINE, MOST_FIELDS, HeadReader, Known
 from proxy.impersonation import verify_lines
 from tests.corpus import PROBE, Case, head
 from tests.corpus.every import CASES
@@ -125,11 +125,16 @@ def test_nothing_is_made_of_a_request_line_before_its_head_is_read(
         HeadReader(RequestHeaders(), b"api").read(data + b"\r\n")
 
 
-@given(st.lists(st.sampled_from(STARTS), max_size=4).map(b"".join))
-def test_a_block_that_comes_again_is_read_as_if_it_were_new(start: bytes) -> None:
+def reader_that_knows_one() -> tuple[HeadReader, Known, bytes]:
     reader = HeadReader(RequestHeaders(), b"api")
     known, block = reader.read(PLAIN).known, PLAIN.partition(b"\r\n")[2]
     assert known is not None
+    return reader, known, block
+
+
+@given(st.lists(st.sampled_from(STARTS), max_size=4).map(b"".join))
+def test_a_block_that_comes_again_is_read_as_if_it_were_new(start: bytes) -> None:
+    reader, known, block = reader_that_knows_one()
     again = reader.read_again(start + block, known, block)
     assert again is None or again == parse_request(start + block, RequestHeaders())
     plain = start in (LINE, LINE.replace(b"GET", b"DELETE"))
@@ -138,25 +143,19 @@ def test_a_block_that_comes_again_is_read_as_if_it_were_new(start: bytes) -> Non
 
 @pytest.mark.parametrize("start", [LINE + b"Cookie: c\r\n", PLAIN + LINE])
 def test_no_more_than_a_line_is_taken_for_one(start: bytes) -> None:
-    reader = HeadReader(RequestHeaders(), b"api")
-    known, block = reader.read(PLAIN).known, PLAIN.partition(b"\r\n")[2]
-    assert known is not None
+    reader, known, block = reader_that_knows_one()
     assert reader.read_again(start + block, known, block) is None
     assert reader._known_line.cache_info().currsize == 1
 
 
 @pytest.mark.parametrize("other", [PLAIN[:-1] + b"x", PLAIN + b"GET", b"", PLAIN[:-4]])
 def test_only_the_very_same_block_comes_again(other: bytes) -> None:
-    reader = HeadReader(RequestHeaders(), b"api")
-    known, block = reader.read(PLAIN).known, PLAIN.partition(b"\r\n")[2]
-    assert known is not None
+    reader, known, block = reader_that_knows_one()
     assert reader.read_again(other, known, block) is None
 
 
 def test_a_long_line_is_not_read_again() -> None:
-    reader = HeadReader(RequestHeaders(), b"api")
-    known, block = reader.read(PLAIN).known, PLAIN.partition(b"\r\n")[2]
-    assert known is not None
+    reader, known, block = reader_that_knows_one()
     line = b"GET /" + b"a" * LONGEST_LINE + b" HTTP/1.1\r\n"
     assert reader.read_again(line + block, known, block) is None
     assert reader._known_line.cache_info().currsize == 1

@@ -273,6 +273,16 @@ async def conversation(tls: Tls, *, we_serve: bool = True) -> Conversation:
     return talk
 
 
+def conversations(tls: Tls, count: int) -> list[Conversation]:
+    """So many that share their buffers, all of which stand."""
+    buffers = Buffers()
+    talks = [Conversation(tls, buffers, we_serve=True) for _ in range(count)]
+    for talk in talks:
+        talk.settle()
+        assert talk.open
+    return talks
+
+
 @pytest.mark.parametrize("wish", ["close", "abort", "pause_reading"])
 async def test_nothing_is_delivered_behind_a_wish_to_stop(tls: Tls, wish: str) -> None:
     talk = await conversation(tls)
@@ -311,10 +321,7 @@ async def test_what_comes_behind_a_goodbye_means_nothing(tls: Tls) -> None:
 async def test_a_forged_record_ends_the_connection_with_an_alert_and_spares_the_others(
     tls: Tls,
 ) -> None:
-    buffers = Buffers()
-    first, second = (Conversation(tls, buffers, we_serve=True) for _ in range(2))
-    first.settle()
-    second.settle()
+    first, second = conversations(tls, 2)
     first.say(3)
     first.on_the_way[-1] ^= 1
     first.on_the_way += bytes(100)
@@ -339,10 +346,8 @@ async def test_what_is_said_with_a_closed_ear_is_sent_no_more(tls: Tls) -> None:
 
 
 async def test_what_is_written_leaves_when_the_loop_has_told_of_all_that_came(tls: Tls) -> None:
-    buffers = Buffers()
-    talks = [Conversation(tls, buffers, we_serve=True) for _ in range(FEW + 1)]
+    talks = conversations(tls, FEW + 1)
     for talk in talks:
-        talk.settle()
         talk.transport.write(b"one, ")
         talk.transport.write(b"two")
         assert not talk.tcp.sent
@@ -368,16 +373,13 @@ async def test_what_few_write_leaves_at_once_until_it_is_tried_again(tls: Tls) -
 
 
 async def test_what_many_have_written_does_not_wait_for_all_of_them(tls: Tls) -> None:
-    buffers = Buffers()
-    talks = [Conversation(tls, buffers, we_serve=True) for _ in range(TOGETHER + 1)]
-    for talk in talks:
-        talk.settle()
+    talks = conversations(tls, TOGETHER + 1)
     for talk in talks:
         talk.transport.write(b"x")
     assert [bool(talk.tcp.sent) for talk in talks] == [True] * TOGETHER + [False]
     await asyncio.sleep(0)
     assert talks[-1].tcp.sent
-    assert not buffers.at_once
+    assert not talks[0].transport._buffers.at_once
 
 
 @pytest.mark.parametrize("size", [1, 100_000])
@@ -403,10 +405,7 @@ async def test_what_has_not_left_when_a_connection_is_cut_never_does(tls: Tls) -
 
 async def test_what_is_written_when_another_is_full_is_nobody_elses(tls: Tls) -> None:
     """Whoever is told to pause may write elsewhere, in the midst of the write that told it."""
-    buffers = Buffers()
-    first, second = (Conversation(tls, buffers, we_serve=True) for _ in range(2))
-    for talk in (first, second):
-        talk.settle()
+    first, second = conversations(tls, 2)
     first.tcp.full = lambda: second.transport.write(b"second's")
     first.transport.write(b"little")
     first.transport.write(b"x" * 100_000)
@@ -420,10 +419,8 @@ async def test_what_is_written_when_another_is_full_is_nobody_elses(tls: Tls) ->
 async def test_who_cannot_be_written_to_keeps_no_others_from_it(
     tls: Tls, caplog: pytest.LogCaptureFixture
 ) -> None:
-    buffers = Buffers()
-    talks = [Conversation(tls, buffers, we_serve=True) for _ in range(3)]
+    talks = conversations(tls, 3)
     for talk in talks:
-        talk.settle()
         talk.transport.write(b"x")
     talks[0].tcp.close()  # unheard, so that the fake raises when it is written to
     await asyncio.sleep(0)
