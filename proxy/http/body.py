@@ -172,14 +172,14 @@ def answer_has_body(method: bytes, status: int) -> bool:
 NOTHING: Final = LengthBody(0)  # one for all: nothing of it ever changes
 
 
-def request_body(length: int | None, *, chunked: bool) -> Body:
+def request_body(length: int | None, chunked: bool) -> Body:
     """Decide how a request's body is delimited (RFC 9112, section 6.3)."""
     if chunked:
         return ChunkedBody(MalformedRequest)
     return LengthBody(length) if length else NOTHING
 
 
-def response_body(*, method: bytes, status: int, length: int | None, chunked: bool) -> Body:
+def response_body(method: bytes, status: int, length: int | None, chunked: bool) -> Body:
     """Decide how a response's body is delimited (RFC 9112, section 6.3), for a final status."""
     if not answer_has_body(method, status):
         return NOTHING

@@ -49,16 +49,16 @@ from proxy.http.head import (
     write_start,
 )
 from proxy.http.service import Admission, Page, Service, Session
+from proxy.http.timer import Timer
 from proxy.http.tunnel import Tunnel
+from proxy.http.upstream import Owner, UpstreamConnection
 from proxy.impersonation import Impersonation
 from proxy.limits import Tally
 from proxy.missing_rule import MissingRule, missing_rule
 from proxy.speaker import OnBehalf, PassedThrough
 
 if TYPE_CHECKING:
-    from proxy.http.listener import ClientConnection
     from proxy.http.pool import Pool
-    from proxy.http.upstream import UpstreamConnection
 
 ANSWER_TIMEOUT: Final = 75.0  # seconds from the last byte sent to the response head
 _SNIFFED_BYTES: Final = 4096  # of a 403's body, to see what is missing, and to whom
@@ -70,7 +70,33 @@ _CANNOT_IMPERSONATE: Final = re.compile(rb'is forbidden: User \\?"[^"]*"\s+canno
 _log = logging.getLogger(__name__)
 
 
-class Exchange:
+class Client:
+    """What an exchange asks of the connection that it came on."""
+
+    __slots__ = ("address", "loop", "timer", "transport")
+
+    address: str
+    loop: asyncio.AbstractEventLoop
+    timer: Timer
+    transport: asyncio.Transport
+
+    def send(self, data: bytes) -> None:
+        """Send it to the client."""
+
+    def join(self, tunnel: Tunnel) -> None:
+        """Stop reading HTTP; from now on bytes go to ``tunnel`` as they come."""
+
+    def cut(self) -> None:
+        """End the connection so that an unfinished answer cannot be taken for a whole one."""
+
+    def exchange_ended(self, close: bool, request_done: bool) -> None:
+        """The exchange is over."""
+
+    def update_reading(self) -> None:
+        """Read from the socket only while there is somewhere to put what it gives."""
+
+
+class Exchange(Owner):
     """A request from the moment its head is whole until its answer has ended, either way.
 
     Times are those of ``time.perf_counter`` (uvloop's own clock counts whole milliseconds), 0 where
@@ -112,7 +138,6 @@ class Exchange:
         "impersonation_forbidden",
         "info",
         "kind",
-        "method",
         "missing",
         "received_at",
         "request_done",
@@ -122,7 +147,7 @@ class Exchange:
         "truncated",
     )
 
-    def __init__(self, service: Service, client: ClientConnection, head: RequestHead) -> None:
+    def __init__(self, service: Service, client: Client, head: RequestHead) -> None:
         self.audit_id = new_audit_id()
         self._id_line = b"Audit-Id: %s\r\n" % self.audit_id.encode()
         self.received_at = time.time()
@@ -430,7 +455,7 @@ class Exchange:
         self._upstream = None
         self.refuse(error)
 
-    def upstream_lost(self, *, clean: bool) -> None:
+    def upstream_lost(self, clean: bool) -> None:
         upstream, self._upstream = self._upstream, None
         assert upstream is not None
         if self.status:

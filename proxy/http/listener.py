@@ -31,7 +31,7 @@ from proxy.errors import (
 )
 from proxy.http import answer
 from proxy.http.audit_id import new_audit_id
-from proxy.http.exchange import Exchange
+from proxy.http.exchange import Client, Exchange
 from proxy.http.head import END, RequestHead
 from proxy.http.known import HeadReader, Known
 from proxy.http.pool import WRITE_BUFFER, keep_alive
@@ -129,7 +129,7 @@ class Listener:
             await asyncio.sleep(0)  # it is in the next turn of the loop that they end
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(Client):
     """One client's connection."""
 
     __slots__ = (
@@ -146,17 +146,10 @@ class ClientConnection(asyncio.Protocol):
         "_tunnel",
         "_write_full",
         "accepted_at",
-        "address",
         "exchange",
         "limits",
-        "loop",
         "place",
-        "timer",
-        "transport",
     )
-
-    timer: Timer
-    transport: asyncio.Transport
 
     def __init__(self, listener: Listener, place: Place) -> None:
         self.loop = asyncio.get_running_loop()
@@ -185,7 +178,7 @@ class ClientConnection(asyncio.Protocol):
     @property
     def made(self) -> bool:
         """Whether the handshake is done: the connection's end will be told."""
-        return hasattr(self, "transport")
+        return getattr(self, "transport", None) is not None
 
     # asyncio.Protocol
 
@@ -274,7 +267,7 @@ class ClientConnection(asyncio.Protocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
-    def exchange_ended(self, *, close: bool, request_done: bool) -> None:
+    def exchange_ended(self, close: bool, request_done: bool) -> None:
         self.exchange = None
         self.accepted_at = 0.0
         if close or self.draining:
@@ -410,7 +403,7 @@ class ClientConnection(asyncio.Protocol):
         self.send(answer.refusal(error, audit_id=audit_id, method=b"", close=True, now=time.time()))
         self._close_after_answer(linger=True)
 
-    def _close_after_answer(self, *, linger: bool) -> None:
+    def _close_after_answer(self, linger: bool) -> None:
         """Close once the answer is out; ``linger`` swallows input first, lest a reset beat it."""
         if self._closing:
             return

@@ -50,7 +50,7 @@ class Timer:
 
     def _fire(self) -> None:
         self._handle, self._due = None, inf
-        if self._deadline is inf:
+        if self._deadline == inf:
             return
         remaining = self._deadline - self._loop.time()
         if remaining > 0:

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import ProxyError, UpstreamMalformed
 from proxy.http.body import NOTHING, Body, ChunkedBody, answer_has_body, response_body
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from proxy.http.tunnel import Tunnel
 
 
-class Owner(Protocol):
+class Owner:
     """What an upstream connection tells the exchange that owns it."""
 
-    @property
-    def method(self) -> bytes: ...
+    __slots__ = ("method",)
+
+    method: bytes
 
     def response_interim(self, head: ResponseHead) -> None:
         """A 1xx other than 101 came; the answer is still to come."""
@@ -56,7 +57,7 @@ class Owner(Protocol):
         """The API server has caught up."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection:
     """A connection that is idle in the pool, or owned by one exchange.
 
     ``reused`` says that it has served an exchange before the present one; ``heard`` that a byte

@@ -1,0 +1,17 @@
+cimport cython
+
+from proxy.http.exchange cimport Exchange
+from proxy.http.service cimport Witness
+from proxy.observe.all_of cimport Several, guarded
+
+cdef class BatchObserver(Witness):
+    pass
+
+cdef class Together(Several):
+    cdef public list _admitted, _answered, _ended, _beginnings, _ends
+    cdef public object _timer
+    cpdef admitted(self, exchange)
+    cpdef answered(self, exchange)
+    cpdef ended(self, exchange)
+    cdef _collect(self, list collected, Exchange exchange)
+    cpdef flush(self)
