@@ -2,7 +2,6 @@ cimport cython
 
 from proxy.http.upstream cimport UpstreamConnection
 
-@cython.final
 cdef class Pool:
     cdef public object _host, _port, _server_name, _tls, _connect, _buffers, _loop, _context, _heads
     cdef public list _idle

@@ -21,7 +21,8 @@ from typing import Final, Protocol
 
 from proxy.errors import UpstreamCertificate, UpstreamUnreachable
 from proxy.http.known_lines import ResponseReader
-from proxy.http.tls_transport import Buffers, connect
+from proxy.http import tls_transport
+from proxy.http.tls_transport import Buffers
 from proxy.http.upstream import UpstreamConnection
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds for the name, TCP and TLS together
@@ -73,7 +74,7 @@ class Pool:
         *,
         server_name: str,
         tls: Callable[[], ssl.SSLContext],
-        connect: Connect = connect,
+        connect: Connect = tls_transport.connect,
     ) -> None:
         self._host, self._port, self._server_name = host, port, server_name
         self._tls = tls
