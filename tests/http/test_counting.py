@@ -98,7 +98,7 @@ class Gate:
         return admission
 
 
-class FakePool:
+class FakePool(Pool):
     """Makes connections at once, or fails to."""
 
     def __init__(self) -> None:

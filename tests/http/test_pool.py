@@ -21,12 +21,11 @@ from tests.wire import PATIENCE, Peer, Upstream
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
-class Asker:
+class Asker(Owner):
     """Owns a connection for one request; it hears of an answer and of nothing else."""
 
-    method = b"GET"
-
     def __init__(self) -> None:
+        self.method = b"GET"
         self.answered = asyncio.Event()
 
     def response_head(self, head: ResponseHead, parts: list[bytes], done: bool) -> None:
