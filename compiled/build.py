@@ -78,6 +78,7 @@ def main() -> int:
             "language_level": 3,
             "annotation_typing": False,
             "infer_types": True,
+            "nonecheck": True,  # without, an attribute of None is whatever lies in memory there
         },
         annotate=os.environ.get("ANNOTATE") == "1",
     )
