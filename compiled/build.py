@@ -1,4 +1,4 @@
-"""Compiles the hot modules in place, with Cython; what each class looks like in C is in its ``.pxd``.
+"""Compiles the hot modules in place, with Cython; their classes in C are in their ``.pxd``.
 
 .venv/bin/python compiled/build.py [MODULE ...]    such as proxy.http.exchange; none: all of MODULES
 .venv/bin/python compiled/build.py --clean         takes it all away again
@@ -52,7 +52,9 @@ def main() -> int:
 
     handle = Dataclass.handle_cclass_dataclass
 
-    def without_slots(node, args, analyse):  # a class in C has them anyway, and Cython refuses the word
+    def without_slots(
+        node, args, analyse
+    ):  # a class in C has them anyway, and Cython refuses the word
         if args is not None:
             args[1].pop("slots", None)
         return handle(node, args, analyse)
@@ -73,11 +75,14 @@ def main() -> int:
     made = cythonize(
         extensions,
         include_path=["."],
-        nthreads=0, quiet=True,
+        nthreads=0,
+        quiet=True,
         compiler_directives={
             "language_level": 3,
             "annotation_typing": False,
-            "infer_types": True,
+            "overflowcheck": True,  # an integer that does not fit is an error, as are
+            "boundscheck": True,
+            "wraparound": True,
             "nonecheck": True,  # without, an attribute of None is whatever lies in memory there
         },
         annotate=os.environ.get("ANNOTATE") == "1",
@@ -85,7 +90,7 @@ def main() -> int:
     distribution = Distribution({"ext_modules": made, "script_name": "build"})
     command = distribution.get_command_obj("build_ext")
     command.inplace, command.parallel = True, 2
-    command.build_temp = "/tmp/compile-build"
+    command.build_temp = "/tmp/compile-build"  # noqa: S108
     command.ensure_finalized()
     command.run()
     return 0

@@ -12,6 +12,7 @@ from proxy.impersonation cimport Impersonation
 from proxy.limits cimport Tally
 
 cdef class Client:
+    cdef public double accepted_at
     cdef public object loop, transport
     cdef public str address
     cdef public Timer timer

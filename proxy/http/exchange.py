@@ -71,14 +71,23 @@ _log = logging.getLogger(__name__)
 
 
 class Client:
-    """What an exchange asks of the connection that it came on."""
+    """What an exchange, and the tunnel that grows from it, ask of the connection it came on.
 
-    __slots__ = ("address", "loop", "timer", "transport")
+    ``accepted_at`` is 0 once a request has been answered on it.
+    """
 
+    __slots__ = ("accepted_at", "address", "loop", "timer", "transport")
+
+    accepted_at: float
     address: str
     loop: asyncio.AbstractEventLoop
     timer: Timer
     transport: asyncio.Transport
+
+    @property
+    def draining(self) -> bool:
+        """Whether nothing may come after this exchange."""
+        raise NotImplementedError
 
     def send(self, data: bytes) -> None:
         """Send it to the client."""

@@ -23,7 +23,6 @@ cdef class ClientConnection(Client):
     cdef public Listener _listener
     cdef public Py_ssize_t _searched
     cdef public object _tunnel
-    cdef public double accepted_at
     cdef public Exchange exchange
     cdef public Limits limits
     cdef public Place place

@@ -129,7 +129,7 @@ class Listener:
             await asyncio.sleep(0)  # it is in the next turn of the loop that they end
 
 
-class ClientConnection(Client):
+class ClientConnection(Client, asyncio.Protocol):
     """One client's connection."""
 
     __slots__ = (
@@ -145,7 +145,6 @@ class ClientConnection(Client):
         "_skipped",
         "_tunnel",
         "_write_full",
-        "accepted_at",
         "exchange",
         "limits",
         "place",
@@ -156,7 +155,7 @@ class ClientConnection(Client):
         self.limits = listener.service.limits
         self.place = place
         self.address = place.address or "unix"
-        self.accepted_at = time.perf_counter()  # 0 once a request has been answered
+        self.accepted_at = time.perf_counter()
         self.exchange: Exchange | None = None
         self._listener = listener
         self._tunnel: Tunnel | None = None

@@ -20,9 +20,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from proxy.errors import UpstreamCertificate, UpstreamUnreachable
-from proxy.http.known_lines import ResponseReader
 from proxy.http import tls_transport
-from proxy.http.tls_transport import Buffers
+from proxy.http.known_lines import ResponseReader
 from proxy.http.upstream import UpstreamConnection
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds for the name, TCP and TLS together
@@ -45,7 +44,7 @@ class Connect(Protocol):
         host: str,
         port: int,
         context: ssl.SSLContext,
-        buffers: Buffers,
+        buffers: tls_transport.Buffers,
         *,
         server_name: str,
     ) -> tuple[asyncio.Transport, UpstreamConnection]: ...
@@ -79,7 +78,7 @@ class Pool:
         self._host, self._port, self._server_name = host, port, server_name
         self._tls = tls
         self._connect = connect
-        self._buffers = Buffers()
+        self._buffers = tls_transport.Buffers()
         self._heads = ResponseReader()
         self._loop = asyncio.get_running_loop()
         self._context: ssl.SSLContext | None = None  # that the idle connections were made with

@@ -28,11 +28,9 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 _log = logging.getLogger(__name__)
-
-P = TypeVar("P", bound=asyncio.Protocol)
 
 GOODBYE: Final = 30.0  # seconds that a peer has to take the last that was written, and to end
 TOGETHER: Final = 32  # connections that send in a row; no more, for what is sent waits for them
@@ -43,6 +41,20 @@ _PIECE: Final = 4 * _RECORD  # bytes to encrypt at once
 _UNTAKEN: Final = 1024 * 1024  # bytes that may wait when TLS itself has something to answer
 
 _End = Literal["", "in order", "broken"]
+
+
+class Told(Protocol):
+    """What a transport tells its protocol: see ``asyncio.Protocol``, which need not be its base."""
+
+    def connection_made(self, transport: asyncio.BaseTransport, /) -> None: ...
+    def data_received(self, data: bytes, /) -> None: ...
+    def eof_received(self) -> bool | None: ...
+    def connection_lost(self, exc: Exception | None, /) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+
+
+P = TypeVar("P", bound=Told)
 
 
 class Buffers:
@@ -85,7 +97,7 @@ class Buffers:
 
 
 async def accept(
-    protocol: asyncio.Protocol,
+    protocol: Told,
     sock: socket.socket,
     context: ssl.SSLContext,
     buffers: Buffers,
@@ -148,7 +160,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
 
     def __init__(
         self,
-        protocol: asyncio.Protocol,
+        protocol: Told,
         context: ssl.SSLContext,
         buffers: Buffers,
         made: asyncio.Future[None],
@@ -156,7 +168,7 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         server_name: str | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._protocol: asyncio.Protocol | None = protocol
+        self._protocol: Told | None = protocol
         self._raw: asyncio.Transport | None = None
         self._buffers = buffers
         self._unsent = b""  # encrypted, and not sent yet

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.http.timer import Timer
 
 if TYPE_CHECKING:
-    from proxy.http.exchange import Exchange
-    from proxy.http.listener import ClientConnection
+    from proxy.http.exchange import Client, Exchange
     from proxy.http.upstream import UpstreamConnection
 
 
@@ -32,9 +31,7 @@ class Tunnel:
 
     __slots__ = ("_client", "_ended", "_exchange", "_timer", "_upstream")
 
-    def __init__(
-        self, exchange: Exchange, client: ClientConnection, upstream: UpstreamConnection
-    ) -> None:
+    def __init__(self, exchange: Exchange, client: Client, upstream: UpstreamConnection) -> None:
         self._exchange = exchange
         self._client = client
         self._upstream = upstream

@@ -47,7 +47,7 @@ class Owner:
     def upstream_failed(self, error: ProxyError) -> None:
         """What came is not HTTP; the connection is closed."""
 
-    def upstream_lost(self, *, clean: bool) -> None:
+    def upstream_lost(self, clean: bool) -> None:
         """The connection is gone; ``clean`` if the API server ended it in order."""
 
     def pause_request(self) -> None:
