@@ -17,7 +17,7 @@ import uvloop
 from _pytest.capture import CaptureResult
 from hypothesis import HealthCheck, settings
 
-from tests import leaks
+from tests import forms, leaks
 
 # A machine that is busy with something else draws examples slowly; that is no fault of a test.
 # ``steady`` draws the same ones each time; ``--hypothesis-profile=long`` goes and looks for others.
@@ -49,6 +49,15 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "pure(reason): cannot be where the program is compiled")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if (pure := item.get_closest_marker("pure")) is not None and forms.is_compiled():
+        pytest.skip(pure.kwargs["reason"])
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI nothing may be skipped but what has a run of its own: a real API server, the image.
 
@@ -57,7 +66,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if not os.environ.get("CI") or reporter is None:
         return
-    skipped = [report.nodeid for report in reporter.stats.get("skipped", [])]
+    skipped = [
+        report.nodeid
+        for report in reporter.stats.get("skipped", [])
+        if "pure" not in report.keywords  # the other form's run has these
+    ]
     elsewhere = ("tests/real/", "tests/image/test_image.py", "tests/faults/test_names.py")
     if unexpected := [name for name in skipped if not name.startswith(elsewhere)]:
         reporter.write_line(f"skipped in CI: {', '.join(unexpected)}", red=True)

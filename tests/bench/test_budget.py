@@ -23,6 +23,7 @@ def test_a_count_repeats(count: Callable[[Joined, bytes], float]) -> None:
     assert first == pytest.approx(second, rel=TOLERANCE)
 
 
+@pytest.mark.pure(reason="what is compiled has no bytecodes, and no method of it can be replaced")
 def test_one_more_pass_over_the_header_fields_is_over_the_budget(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
