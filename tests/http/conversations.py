@@ -141,7 +141,7 @@ def play(said: bytes, answers: Iterable[bytes], size: int) -> list[object]:
     world.loop.advance(400)
     seen: list[object] = [_ID.sub(b"ID", bytes(client.received)), client.ended]
     seen += [_ID.sub(b"ID", data) for data in sent]
-    seen += [(bytes(wire.received), wire.ended) for wire in stood]
+    seen += [(_ID.sub(b"ID", bytes(wire.received)), wire.ended) for wire in stood]
     for each in world.seen.exchanges:
         seen.append(
             (
