@@ -79,6 +79,7 @@ def main() -> int:
         quiet=True,
         compiler_directives={
             "language_level": 3,
+            "auto_pickle": False,
             "annotation_typing": False,
             "overflowcheck": True,  # an integer that does not fit is an error, as are
             "boundscheck": True,

@@ -14,7 +14,7 @@ from tests import forms
 def test_both_forms_say_the_same_in_every_conversation() -> None:
     runs = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.http.conversations", *options],
+            [sys.executable, "-m", "tests.http.played", *options],
             cwd=forms.ROOT,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,6 +1,6 @@
 """Many conversations, each played to its end in memory, and all that was said in them.
 
-``python -m tests.http.conversations [--as-written]`` prints a line for each, so that the two forms
+``python -m tests.http.played [--as-written]`` prints a line for each, so that the two forms
 of the program can be compared byte for byte. What is another each time (IDs, clocks) is made the
 same: nothing else may differ.
 """
