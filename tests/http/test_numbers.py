@@ -36,7 +36,10 @@ def test_a_length_is_what_it_says(length: int) -> None:
     for _ in range(3):  # by llhttp, by its lines, whole
         answer = reader.read(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length)
         assert answer.content_length == length
-    for body in (request_body(length, chunked=False), response_body(b"GET", 200, length, False)):
+    for body in (
+        request_body(length, chunked=False),
+        response_body(b"GET", 200, length, chunked=False),
+    ):
         assert isinstance(body, LengthBody)
         assert body.remaining == length
     whole = LengthBody(length)
