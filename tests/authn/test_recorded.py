@@ -109,11 +109,16 @@ def our_answer(question: Question) -> Answer:
     )
     token = rsa_key().token(question["payload"].encode())
     try:
-        return {"user": as_claims(authenticator.authenticate(token.encode(), NOW).user)}
+        user = authenticator.authenticate(token.encode(), NOW).user
     except IssuerUnknown:
         return {"skip": True}
     except (ProxyError, ClaimsElsewhere) as error:
         return {"error": str(error)}
+    # No kind of text of an expression's own: compiled, nothing else than text is taken for it.
+    extra = [text for key, values in user.extra.items() for text in (key, *values)]
+    assert {type(text) for text in (user.username, user.uid, *user.groups, *extra)} == {str}
+    assert type(user.groups) is tuple
+    return {"user": as_claims(user)}
 
 
 def comparable(answer: Answer) -> Answer:
