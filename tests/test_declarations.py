@@ -10,16 +10,20 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy.http import tls_transport
+from proxy.http.exchange import Exchange
+from proxy.http.head import write_response
 from proxy.http.pool import Pool
 from proxy.limits import Limits
 from tests.declarations import Class, Declarations, Function, declared, read
+from tests.http.test_known import reader_that_knows_one
 
 ROOT = Path(__file__).parents[1]
 DECLARED = list(declared(ROOT / "proxy"))
@@ -229,6 +233,21 @@ def test_no_default_has_the_name_of_a_method(path: Path) -> None:
 async def test_a_pool_that_is_not_told_how_connects_as_the_transport_does() -> None:
     pool = Pool("upstream", 443, server_name="upstream", tls=lambda: pytest.fail("not yet"))
     assert pool._connect is tls_transport.connect
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda none: write_response(none, b""),
+        lambda none: reader_that_knows_one()[1].head(none, b""),
+        lambda none: reader_that_knows_one()[0].read_again(b"GET / HTTP/1.1\r\n", none, b""),
+        lambda none: Exchange(none, none, none),
+    ],
+)
+def test_an_attribute_of_none_is_an_error(use: Callable[[Any], object]) -> None:
+    """Compiled, it could be whatever lies in memory there."""
+    with pytest.raises(AttributeError):
+        use(None)
 
 
 def test_fields_are_given_by_name_and_keep_what_they_are_given() -> None:

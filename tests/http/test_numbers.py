@@ -5,6 +5,7 @@ Compiled, some numbers are integers of C, and those have an end.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 
@@ -85,6 +86,15 @@ def test_a_tally_counts_to_any_limit_that_can_be_set(limit: int) -> None:
     assert tally.limit == limit
     assert tally.enter("alice")
     assert tally.may_enter("alice") == (limit != 1)
+
+
+def test_what_is_counted_never_becomes_less_by_one_more() -> None:
+    """Nobody gets so far; where numbers have an end there, that is an error."""
+    tally = Tally()
+    tally._counts["alice"] = 2**63 - 1
+    with contextlib.suppress(OverflowError):
+        tally.enter("alice")
+    assert tally._counts["alice"] in (2**63 - 1, 2**63)
 
 
 @pytest.mark.parametrize(
