@@ -1,27 +1,38 @@
-# Two stages: what is needed to install stays behind; what runs is Python, a virtual environment and
-# its bytecode, as a user that the image need not know, on a root file system that is read-only.
+# Three stages: what is needed to compile and to install stays behind; what runs is Python, a virtual
+# environment and its bytecode, as a user that the image need not know, on a read-only root.
 #
-# PYTHON_IMAGE is any image with python3 3.11 or later, its venv module and a shell. The tag is for
-# builds at hand: a release resolves it to a digest first and passes that (release.yml).
+# PYTHON_IMAGE is any image with python3 3.11 or later, its venv module and a shell; BUILD_IMAGE one
+# with the same Python and C library, Python's headers and a C compiler. The tags are for builds at
+# hand: a release resolves them to digests first and passes those (release.yml).
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim
+ARG BUILD_IMAGE=docker.io/library/python:3.13
 
-FROM ${PYTHON_IMAGE} AS build
+FROM ${BUILD_IMAGE} AS compile
 WORKDIR /src
 ENV PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all:
-COPY requirements/run.lock requirements/build.lock requirements/
+COPY requirements/compile.lock requirements/
+RUN python3 -m venv /opt/installer \
+ && /opt/installer/bin/pip install --require-hashes -r requirements/compile.lock
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
+COPY proxy proxy
+RUN HEADLAMP_AUTH_PROXY_COMPILE=1 /opt/installer/bin/python -m hatchling build -t wheel -d /dist
+
+FROM ${PYTHON_IMAGE} AS build
+ENV PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all:
+COPY requirements/run.lock /src/
 RUN python3 -m venv --without-pip /opt/venv \
  && python3 -m venv /opt/installer \
- && /opt/installer/bin/pip install --require-hashes -r requirements/build.lock \
  && /opt/installer/bin/pip --python /opt/venv/bin/python install --no-compile --require-hashes \
-    -r requirements/run.lock
-COPY pyproject.toml README.md LICENSE ./
-COPY proxy proxy
-RUN /opt/installer/bin/python -m hatchling build -t wheel -d /dist \
- && /opt/installer/bin/pip --python /opt/venv/bin/python install --no-compile --no-deps /dist/*.whl
-# Each of these falls back to Python, or to nothing, without a word where its C part is missing.
+    -r /src/run.lock
+COPY --from=compile /dist /dist
+RUN /opt/installer/bin/pip --python /opt/venv/bin/python install --no-compile --no-deps /dist/*.whl
+# Each of these, and what is ours, falls back to Python, or to nothing, without a word where its C
+# part is missing.
 RUN /opt/venv/bin/python -c 'import uvloop.loop, httptools.parser.parser, aiohttp._http_parser, \
     aiohttp._http_writer, aiohttp._websocket.mask, frozenlist._frozenlist, multidict._multidict, \
-    propcache._helpers_c, yarl._quoting_c'
+    propcache._helpers_c, yarl._quoting_c' \
+ && /opt/venv/bin/python -c 'import sys, proxy.server; from proxy.version import is_compiled; \
+    sys.exit(not is_compiled())'
 # A read-only root never gets bytecode of its own. The usual kind holds the time of its build.
 ENV PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONHASHSEED=0
 RUN stdlib="$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \

@@ -8,10 +8,10 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test test-sinks test-faults test-real test-deploy test-image transcript check format docs
-.PHONY: bench bench-record budget counted fuzz soak lock clean
+.PHONY: compiled compiled-clean bench bench-record budget counted fuzz soak lock clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 demo: $(VENV)/developer ## Start an issuer, an API server and the proxy here, and tour them
 	@KUBEBUILDER_ASSETS="$$(tests/build --print kube)" $(BIN)/headlamp-auth-proxy demo
@@ -59,10 +59,17 @@ format: $(VENV)/developer ## Format the code and mend what the linter can
 docs: $(VENV)/developer ## Write the documentation's tables from the code
 	$(BIN)/python -m docs.generate
 
-bench: $(VENV)/bench ## Measure beside nginx, Envoy and others (needs nginx and wrk)
+compiled: $(VENV)/developer ## Compile what the image has compiled, in place (needs a C compiler)
+	$(BIN)/python hatch_build.py in-place
+
+compiled-clean: ## Run what is read again
+	rm -f $$(find proxy -name '*.so')
+
+bench bench-record: $(VENV)/bench compiled # which is what the image has
+bench: ## Measure beside nginx, Envoy and others (needs nginx and wrk)
 	$(BIN)/python -m bench $(BENCH)
 
-bench-record: $(VENV)/bench ## Measure everything, and write it into docs/performance.md
+bench-record: ## Measure everything, and write it into docs/performance.md
 	$(BIN)/python -m bench
 	cp bench/results/last.json docs/performance.json
 	$(BIN)/python -m docs.generate
@@ -85,6 +92,7 @@ soak: $(VENV)/developer ## Mixed traffic for SOAK_MINUTES (60): are memory and d
 lock: $(VENV)/developer ## Renew requirements/*.lock from pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) --extra tracing --group dev -o requirements/dev.lock pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) --group build -c requirements/dev.lock -o requirements/build.lock
+	$(BIN)/uv pip compile $(LOCK) --group compile -c requirements/dev.lock -o requirements/compile.lock
 	$(BIN)/uv pip compile $(LOCK) --extra tracing -c requirements/dev.lock -o requirements/run.lock pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) --group fuzz -c requirements/dev.lock -o requirements/fuzz.lock
 	$(BIN)/uv pip compile $(LOCK) --group bench -c requirements/dev.lock -o requirements/bench.lock

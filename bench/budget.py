@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from bench.path import REQUESTS, Joined, _in_loop
 from proxy.observe.together import AT_ONCE
+from proxy.version import is_compiled
 
 BUDGET: Final = Path(__file__).with_name("budget.json")
 TOLERANCE: Final = 0.01
@@ -92,6 +93,11 @@ def main() -> int:
             [sys.executable, "-m", "bench.budget", *sys.argv[1:]],
             os.environ | {"PYTHONHASHSEED": "0"},
         )
+    if is_compiled():
+        sys.stderr.write(
+            "what is compiled has no bytecodes to count: `make compiled-clean` first\n"
+        )
+        return 2
     budgets: dict[str, Costs] = json.loads(BUDGET.read_text()) if BUDGET.exists() else {}
     costs = measured()
     for whose, found in costs.items():

@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from proxy.version import is_compiled
+
 _CPUCLOCK_SCHED = 2  # a process's clock: nanoseconds of all its threads, those that ended included
 
 
@@ -42,6 +44,7 @@ def machine() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "kernel": os.uname().release,
         "Python": f"{platform.python_version()} of {sys.base_prefix}",
+        "form": "compiled" if is_compiled() else "Python",
     }
 
 

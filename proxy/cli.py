@@ -21,7 +21,7 @@ from proxy.config import Config, ConfigError, load
 from proxy.config.files import CheckAudit
 from proxy.config.model import AUDIT, IDENTITY, SESSIONS, TOKENS
 from proxy.config.usage import flags_help
-from proxy.version import installed_version
+from proxy.version import installed_version, is_compiled
 
 PROGRAM: Final = "headlamp-auth-proxy"
 USAGE_ERROR: Final = 2
@@ -173,7 +173,8 @@ def _check_config_details() -> str:
 def _version(arguments: Sequence[str]) -> int:
     if arguments:
         return _wrong(f"version takes no arguments, but got {arguments[0]!a}")
-    sys.stdout.write(f"{PROGRAM} {installed_version()}\n")
+    form = " (compiled)" if is_compiled() else ""
+    sys.stdout.write(f"{PROGRAM} {installed_version()}{form}\n")
     return 0
 
 
@@ -262,7 +263,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "FILE...",
     ),
     "demo": Command("Try it all on this machine, with people to be.", _demo, _demo_details),
-    "version": Command("Print the version.", _version),
+    "version": Command("Print the version, and whether it is compiled.", _version),
 }
 
 

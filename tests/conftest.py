@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import ssl
@@ -56,6 +57,22 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if (pure := item.get_closest_marker("pure")) is not None and forms.is_compiled():
         pytest.skip(pure.kwargs["reason"])
+
+
+def pytest_report_header() -> str:
+    return "a request's path: " + ("compiled" if forms.is_compiled() else "Python")
+
+
+def pytest_sessionstart() -> None:
+    """Test no libraries that are older than their sources."""
+    sources = [path for end in ("py", "pxd") for path in forms.PACKAGE.rglob(f"*.{end}")]
+    built = min((path.stat().st_mtime for path in forms.PACKAGE.rglob("*.so")), default=math.inf)
+    if newer := [str(path) for path in sources if path.stat().st_mtime > built]:
+        pytest.exit(
+            f"compiled are older sources than {', '.join(newer)}: "
+            "`make compiled`, or `make compiled-clean`",
+            returncode=pytest.ExitCode.USAGE_ERROR,
+        )
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -17,6 +17,7 @@ import proxy
 from proxy.cli import COMMANDS, main
 from proxy.config import Config
 from proxy.config.model import SETTINGS
+from proxy.version import is_compiled
 
 SERVE = [
     "serve",
@@ -144,8 +145,9 @@ def test_an_unknown_command_is_named_beside_the_known_ones(
 def test_version_prints_one_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command]) == 0
     out, err = capsys.readouterr()
-    name, version = out.rstrip("\n").split(" ")
+    name, version, *form = out.rstrip("\n").split(" ")
     assert name == "headlamp-auth-proxy"
+    assert form == (["(compiled)"] if is_compiled() else [])
     assert version[0].isdigit()
     assert err == ""
 

@@ -128,10 +128,10 @@ class _ByCode(dict[tuple[int, Kind], Counter]):
 class Metrics:
     """Every metric of one process. Gauges that mirror state are bound with ``set_function``."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, *, compiled: bool = False) -> None:
         self.registry = Registry()
         self._histograms: list[Histogram] = []
-        self._build_info(version)
+        self._build_info(version, compiled=compiled)
         self._requests()
         self._upstream()
         self._tokens()
@@ -233,9 +233,15 @@ class Metrics:
 
     # what there is
 
-    def _build_info(self, version: str) -> None:
+    def _build_info(self, version: str, *, compiled: bool) -> None:
         build = Info(f"{PREFIX}_build", "What is running.", registry=self.registry)
-        build.info({"version": version, "python_version": platform.python_version()})
+        build.info(
+            {
+                "version": version,
+                "python_version": platform.python_version(),
+                "compiled": str(compiled).lower(),
+            }
+        )
 
     def _requests(self) -> None:
         requests = self._counter(

@@ -61,7 +61,7 @@ WITHOUT_LABELS = {
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics("1.2.3")
+    return Metrics("1.2.3", compiled=True)
 
 
 def scrape(metrics: Metrics) -> dict[str, dict[frozenset[str], float]]:
@@ -221,6 +221,7 @@ def test_a_counter_that_the_listener_keeps_is_read_at_the_scrape(metrics: Metric
 def test_the_build_is_named(metrics: Metrics) -> None:
     (labels,) = scrape(metrics)["build_info"]
     assert "1.2.3" in labels
+    assert "true" in labels
 
 
 def test_the_process_is_in_the_same_registry_and_no_series_says_when_it_was_created(
