@@ -38,7 +38,7 @@ test-deploy: $(VENV)/developer ## Test what is deployed: helm 3 and 4, Prometheu
 	tests/deploy/install-tools
 	TEST_REQUIRE_REAL=1 $(BIN)/python -m pytest tests/deploy
 
-test-image: $(VENV)/developer ## Build the image and test it (needs podman, and mmdebstrap or PYTHON_IMAGE)
+test-image: $(VENV)/developer ## Build the image and test it (needs podman, and mmdebstrap or PYTHON_IMAGE and BUILD_IMAGE)
 	image=$$(tests/image/build) && \
 	TEST_IMAGE="$$image" $(BIN)/python -m pytest tests/image
 
@@ -98,7 +98,7 @@ lock: $(VENV)/developer ## Renew requirements/*.lock from pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) --group bench -c requirements/dev.lock -o requirements/bench.lock
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
-clean: ## Remove everything that was made here
+clean: compiled-clean ## Remove everything that was made here
 	rm -rf .venv .venv-* .fuzz dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
