@@ -37,6 +37,7 @@ class Asking:
     kind: str = "unary"
     error: ProxyError | None = None
     method: bytes = b"GET"
+    impersonation: tuple[tuple[bytes, bytes], ...] = ()
     audit_id: str = "0f8fad5b-d9cb-469f-a165-70867728950e"
     received_at: float = 1_790_000_000.0
     completed_at: float = 1_790_000_000.5
@@ -55,6 +56,7 @@ class Asking:
             self.method,
             self.target,
             True,
+            impersonation=self.impersonation,
             forwarded_for=tuple(self.forwarded_for),
             user_agent=self.agent,
         )

@@ -47,12 +47,35 @@ def test_whatever_differs_is_told(memory: Memory) -> None:
 
 
 @pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"target": PODS + b"/" + b"x" * 200}, {"target": PODS + b"/" + b"x" * 199 + b"y"}),
+        ({"agent": b"x" * 200}, {"agent": b"x" * 199 + b"y"}),
+        ({"agent": b"x" * 200}, {"agent": b"x" * 199}),
+        ({"forwarded_for": [b"x" * 200]}, {"forwarded_for": [b"x" * 199 + b"y"]}),
+        ({"forwarded_for": [b"x", b"y"]}, {"forwarded_for": [b"x, y "]}),
+        ({"target": PODS, "agent": b"/x"}, {"target": PODS + b"/x", "agent": b""}),
+        ({"method": b"GET"}, {"method": b"PUT"}),
+        ({"client": Client("10.0.0.1")}, {"client": Client("10.0.0.11")}),
+    ],
+)
+def test_whatever_differs_in_a_byte_is_another(
+    memory: Memory, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    alice = admitted("alice")
+    first, second = (found(memory, Asking(alice, **asking)) for asking in (one, other))
+    assert first is not second
+    assert found(memory, Asking(alice, **one)) is first
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"target": PODS + b"?" + b"x" * 256},
         {"agent": b"x" * 257},
         {"forwarded_for": [b"x" * 200, b"x" * 57]},
         {"kind": "upgrade"},
+        {"impersonation": ((b"Impersonate-User", b"bob"),)},
     ],
 )
 def test_what_is_long_or_once_is_not_remembered(memory: Memory, changed: dict[str, Any]) -> None:
@@ -88,5 +111,8 @@ def test_it_is_bounded_in_length_too(memory: Memory) -> None:
         kept = [audited for audited in memory._remembered.values() if audited]
         assert sum(len(a.common) + len(a.facts) + len(a.end) for a in kept) <= REMEMBERED_SIZE
     assert found(memory, asked[0]) is not first
+    alice = admitted("alice")
+    short = [found(memory, Asking(alice, target)) for target in (b"/a", b"/b")]
+    assert found(memory, Asking(alice, b"/a")) is short[0]
     larger = Asking(Admission(identity("u"), Bearer("u", token_id="x" * REMEMBERED_SIZE)))
     assert found(memory, larger) is not found(memory, larger)
