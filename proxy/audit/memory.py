@@ -2,8 +2,10 @@
 
 Two thirds of an event are who asks, what is asked, the client, and what the policy says to that.
 It is found in one look, by who was admitted: the gate keeps one value for each token that it has
-seen, so that value is known by being the same one, and is not compared. Everything that is
-remembered is bounded in number and in length, and none of it holds a token.
+seen, so that value is known by being the same one, and is not compared. That look comes before all
+questions whether such a request may be remembered: 26 bytecodes in place of 62. Everything that is
+remembered is bounded in number and in length, and none of it holds a token that came as one; of a
+short target, the query is kept as it came, as it is with request lines (``http.known``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Moments as events say them: RFC 3339 in UTC with microseconds, as ``metav1.MicroTime``.
 
 An event has two, which were a fifth of its cost as long as each was formatted from its number: so
-what is written down to the second is kept for that second, of both at once.
+what is written down to the second is kept for that second, of both at once; and zeros are only put
+before the microseconds where there must be some.
 """
 
 from __future__ import annotations
