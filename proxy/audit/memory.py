@@ -36,7 +36,7 @@ from proxy.speaker import PassedThrough
 
 MAX_REMEMBERED: Final = 256  # bytes of whatever a client may choose; see requestinfo.resolve
 REMEMBERED: Final = 1024
-REMEMBERED_SIZE: Final = 4 << 20  # characters of ASCII; a user may have many groups
+REMEMBERED_SIZE: Final = 16 << 20  # characters of ASCII; 1024 times a user with 256 groups
 REMEMBERED_USERS: Final = 256
 _DIRECT: Final = Chain()
 _UNREADABLE: Final = RequestInfo(is_resource_request=False, path="", verb="")
@@ -121,12 +121,13 @@ class Memory:
     def _remember(self, asking: _Asking, audited: Audited | None) -> None:
         """Remember what was made; what there was before is all forgotten where it is too much."""
         size = len(audited.common) + len(audited.facts) + len(audited.end) if audited else 0
+        if size > REMEMBERED_SIZE:
+            return
         if len(self._remembered) >= REMEMBERED or self._size + size > REMEMBERED_SIZE:
             self._remembered.clear()
             self._size = 0
-        if size <= REMEMBERED_SIZE:
-            self._remembered[asking] = audited
-            self._size += size
+        self._remembered[asking] = audited
+        self._size += size
 
     def _made(self, exchange: Exchange, who: _Who) -> Audited | None:
         head, address = exchange.head, exchange.client.address
