@@ -23,14 +23,18 @@ from typing import Final, NamedTuple, TypeVar
 
 from bench.client import Connection
 from bench.client import run as run_client
-from bench.kernel import cpu_seconds
+from bench.kernel import cpu_seconds, loopback_bytes
 from bench.long import INTERVAL, upstream, watching
-from bench.requests import SIZES, case
+from bench.requests import BIG, SIZES, case
 from bench.run import Run
 from bench.subjects import AUDITED, BARE, OURS, Subject
 from bench.wrk import SETTLING, driven, result
 
-CASES: Final = {"400 B": ("nginx", "envoy", OURS, *AUDITED), "10 KB": ("nginx", "envoy", OURS)}
+CASES: Final = {
+    "400 B": ("nginx", "envoy", OURS, *AUDITED),
+    "10 KB": ("nginx", "envoy", OURS),
+    "5 MB": ("nginx", OURS),
+}
 CONNECTIONS: Final = 32
 WATCHES: Final = 500
 EVENT: Final = f"event of {WATCHES} watches"  # one after the other has one; however small the run
@@ -38,7 +42,7 @@ EACH: Final = 3  # events of a watch, of a run
 SECONDS: Final = 3  # of one run
 WINDOW: Final = 0.1  # seconds
 ROUNDS: Final = 4  # for each of the other parts
-EVENT_ROUNDS: Final = 2  # the same; few, for before each there are handshakes of all watches
+EVENT_ROUNDS: Final = 3  # the same; few, for before each there are handshakes of all watches
 SPEEDS: Final = {"": 0.5, ", undisturbed": 0.05}  # which of all windows, the quickest first
 SAME: Final = 0.1  # what the probe may differ by, of that window's
 LEAST: Final = 10  # windows of a subject, for its figures to say anything
@@ -85,7 +89,10 @@ class Probe:
 
 
 class Window(NamedTuple):
-    """A part of a run: what the probe took, what a request or event did, and how many came."""
+    """A part of a run: what the probe took, what a request or event did, and how many came.
+
+    Large answers, of which few end in a window and then many at once, are counted by their bytes.
+    """
 
     probe: float  # seconds
     cpu: float  # us
@@ -110,7 +117,7 @@ def _requests(run: Run, probe: Probe) -> None:
             run,
             {
                 (case(size, CONNECTIONS), subject): partial(
-                    _of_requests, run, subject, probe, f"/{SIZES[size]}"
+                    _of_requests, run, subject, probe, SIZES[size]
                 )
                 for size, subject in wanted
             },
@@ -166,17 +173,23 @@ def at_speed(windows: Mapping[K, Sequence[Window]], share: float) -> dict[K, lis
     return {key: of for key, of in found.items() if len(of) >= LEAST}
 
 
-def _of_requests(run: Run, subject: Subject, probe: Probe, path: str) -> list[Window]:
+def _of_requests(run: Run, subject: Subject, probe: Probe, size: int) -> list[Window]:
     windows = []
-    with driven(run.stage, subject, path, connections=CONNECTIONS, seconds=SECONDS) as wrk:
+    served = partial(_passed, size) if size >= BIG else run.stage.served
+    with driven(run.stage, subject, f"/{size}", connections=CONNECTIONS, seconds=SECONDS) as wrk:
         time.sleep(SETTLING)
-        cutter = _Cutter(subject, probe, run.stage.served)
+        cutter = _Cutter(subject, probe, served)
         while cutter.at < cutter.began + SECONDS - 2 * SETTLING:
             time.sleep(WINDOW)
             if window := cutter.cut():
                 windows.append(window)
         result(wrk, SECONDS)
     return windows
+
+
+def _passed(size: int) -> float:
+    """Return how many answers' bytes have passed; each goes over the loopback twice."""
+    return loopback_bytes() / (2 * size)
 
 
 def _run_events(run: Run, subject: Subject, probe: Probe, control: int) -> list[Window]:
@@ -210,7 +223,7 @@ async def _of_events(run: Run, subject: Subject, probe: Probe, control: int) -> 
 class _Cutter:
     """Cuts a subject's run into windows, of whatever ``served`` counts."""
 
-    def __init__(self, subject: Subject, probe: Probe, served: Callable[[], int]) -> None:
+    def __init__(self, subject: Subject, probe: Probe, served: Callable[[], float]) -> None:
         self._subject, self._probe, self._served = subject, probe, served
         self.began = self.at = time.monotonic()
         self._core, self._cpu, self._count = _core(subject), cpu_seconds(subject.pid), served()

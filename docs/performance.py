@@ -81,10 +81,13 @@ def _steepest(record: Record) -> float | None:
     return max(slopes, default=None)
 
 
-def _at_each_speed(what: str, wanted: float, case: str, to: str) -> list[Target]:
+def _at_each_speed(
+    what: str, wanted: float, case: str, to: str, figure: str = "cpu", *, least: bool = False
+) -> list[Target]:
     """A ratio as the machine usually was, and while nearly nobody disturbed it."""
     return [
-        Target(what + speed, wanted, _ratio("windows", case + speed, "cpu", to)) for speed in SPEEDS
+        Target(what + speed, wanted, _ratio("windows", case + speed, figure, to), least=least)
+        for speed in SPEEDS
     ]
 
 
@@ -92,9 +95,7 @@ TARGETS: Final = (
     *_at_each_speed("CPU of a 10 KB request, to nginx", 1.3, USUAL, "nginx"),
     *_at_each_speed("CPU of a 400 B request, to nginx", 2.0, SMALL, "nginx"),
     *_at_each_speed("CPU of a 400 B request, to Envoy", 0.7, SMALL, "envoy"),
-    Target(
-        "5 MB answers a second, to nginx", 0.9, _ratio("requests", BIG, "rate", "nginx"), least=True
-    ),
+    *_at_each_speed("5 MB answers a second, to nginx", 0.9, BIG, "nginx", "rate", least=True),
     Target("p99 of a 400 B request, to Envoy", 1.0, _ratio("requests", SMALL, "p99", "envoy")),
     Target("p99 of a 10 KB request, to Envoy", 1.0, _ratio("requests", USUAL, "p99", "envoy")),
     Target(

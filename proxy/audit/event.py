@@ -5,8 +5,9 @@ stands under the same ``auditID``; there, that person is the ``impersonatedUser`
 the ones that it writes itself, so that the two can be compared field by field; only what it reads
 from bodies (the name of what is created) is not known here.
 
-An event is put together from members, each encoded and masked once and then remembered for as long
-as the same is asked, by the same user, from the same client. Sources: k8s.io/apiserver,
+An event is put together from pieces, each encoded and masked once and then remembered for as long
+as the same is asked, by the same user, from the same client; and from few, for each costs as much
+as a bytecode or two. Sources: k8s.io/apiserver,
 pkg/audit/request.go and pkg/endpoints/filters/{audit,authn_audit}.go (Kubernetes 1.36).
 """
 
@@ -21,7 +22,6 @@ from json.encoder import encode_basestring_ascii as _text
 from typing import Final
 from urllib.parse import quote
 
-from proxy.audit.policy import Stage
 from proxy.errors import ProxyError
 from proxy.observe.redaction import redact
 from proxy.requestinfo import RequestInfo, resolve
@@ -43,6 +43,9 @@ _MAY_BE_SECRET: Final = re.compile(  # looked for first, far quicker
 )
 _MASK: Final = r"\1[redacted]"
 _HEAD: Final = f'{{"kind":"Event","apiVersion":"{API_VERSION}","level":"Metadata","auditID":"'
+RECEIVED: Final = '","stage":"RequestReceived"'
+STARTED: Final = '","stage":"ResponseStarted"'
+COMPLETE: Final = '","stage":"ResponseComplete"'
 
 _encode: Final = JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -59,38 +62,16 @@ class User:
     extra: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What all events of a request say: what is asked, by whom, and the rest, in their order.
-
-    The first is the first of ``asked``, then come ``users``, and ``client`` with the second.
-    """
-
-    asked: str
-    users: str
-    rest: str
-
-
 def event(
-    stage: Stage,
-    audit_id: str,
-    common: Common,
-    received: str,
-    reached: str,
-    status: str = "",
-    annotations: str = "",
+    stage: str, audit_id: str, common: str, times: str, status: str = "", end: str = "}"
 ) -> str:
-    """Return the event of ``stage``, in one line of ASCII; the moments are ``Timestamps``.
+    """Return an event in one line of ASCII.
 
-    A request was received when it came, whenever it is told: there the two are the same.
-
-    What is said in ``common``, ``status`` and ``annotations`` are members of the object as the
-    functions below return them, tokens masked.
+    ``stage`` is one of the three above; ``common`` is the first that ``asked`` returns, then
+    ``users``, ``client``, and the second of ``asked``; ``times`` are ``Timestamps.members``; and
+    the others what the functions below return. Tokens are masked in all of these.
     """
-    return (
-        f'{_HEAD}{audit_id}","stage":"{stage}"{common.asked}{common.users}{common.rest}{status}'
-        f',"requestReceivedTimestamp":"{received}","stageTimestamp":"{reached}"{annotations}}}'
-    )
+    return f"{_HEAD}{audit_id}{stage}{common}{status}{times}{end}"
 
 
 def asked(method: bytes, target: bytes) -> tuple[str, str]:
@@ -129,21 +110,26 @@ def members(annotations: Mapping[str, str]) -> str:
     return redact(_object(annotations)[1:-1])
 
 
-def annotated(*found: str) -> str:
-    """Return ``annotations`` of what ``members`` returned; empty for none."""
+def ending(*found: str) -> str:
+    """Return the end of an event, from ``annotations`` on, of what ``members`` returned."""
     inside = ",".join(filter(None, found))
-    return f',"annotations":{{{inside}}}' if inside else ""
+    return f',"annotations":{{{inside}}}}}' if inside else "}"
 
 
 def request_status(code: int, error: ProxyError | None) -> str:
     """Return ``responseStatus``; see ``status_of``."""
-    return response_status(status_of(code, error)) if error or not code else answered_status(code)
+    return response_status(status_of(code, error)) if error or not code else ANSWERED[code]
 
 
-@lru_cache(maxsize=64)
-def answered_status(code: int) -> str:
-    """Return ``responseStatus`` of what the API server has answered with ``code``."""
-    return response_status({"metadata": {}, "code": code})
+class _Answered(dict[int, str]):
+    """``responseStatus`` of what the API server has answered, by its code of three digits."""
+
+    def __missing__(self, code: int) -> str:
+        text = self[code] = response_status({"metadata": {}, "code": code})
+        return text
+
+
+ANSWERED: Final = _Answered()
 
 
 def response_status(status: Status) -> str:

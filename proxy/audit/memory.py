@@ -2,8 +2,10 @@
 
 Two thirds of an event are who asks, what is asked, the client, and what the policy says to that.
 It is found in one look, by who was admitted: the gate keeps one value for each token that it has
-seen, so that value is known by being the same one, and is not compared. Everything that is
-remembered is bounded in number and in length, and none of it holds a token.
+seen, so that value is known by being the same one, and is not compared. That look comes before all
+questions whether such a request may be remembered: 26 bytecodes in place of 62. Everything that is
+remembered is bounded in number and in length, and none of it holds a token that came as one; of a
+short target, the query is kept as it came, as it is with request lines (``http.known``).
 """
 
 from __future__ import annotations
@@ -14,11 +16,10 @@ from typing import Final, NamedTuple
 
 from proxy.audit.event import (
     AUTHENTICATED,
-    Common,
     User,
-    annotated,
     asked,
     client,
+    ending,
     members,
     users,
 )
@@ -35,6 +36,7 @@ from proxy.speaker import PassedThrough
 
 MAX_REMEMBERED: Final = 256  # bytes of whatever a client may choose; see requestinfo.resolve
 REMEMBERED: Final = 1024
+REMEMBERED_SIZE: Final = 16 << 20  # characters of ASCII; 1024 times a user with 256 groups
 REMEMBERED_USERS: Final = 256
 _DIRECT: Final = Chain()
 _UNREADABLE: Final = RequestInfo(is_resource_request=False, path="", verb="")
@@ -45,13 +47,13 @@ class Audited:
     """What is told of a request: at which stages, what its events have in common, encoded.
 
     ``facts`` are members: what the token says, and what is claimed and not believed;
-    ``annotations`` is that, where nothing else is to be said.
+    ``end`` is the end of an event that says that and nothing else.
     """
 
     stages: Stages
-    common: Common
+    common: str
     facts: str
-    annotations: str
+    end: str
 
 
 class _Who(NamedTuple):
@@ -64,6 +66,8 @@ class _Who(NamedTuple):
 
 
 _NOBODY: Final = _Who(None, (), users(None), "")
+# Who was admitted, method, target, address, user agent, and what the request says of its way.
+_Asking = tuple[Admission | None, bytes, bytes, str, bytes, tuple[bytes, ...]]
 
 
 class Memory:
@@ -76,24 +80,28 @@ class Memory:
         self._policy = policy
         self.early = any("RequestReceived" in rule.stages for rule in policy.rules)
         self._forwarded_from = forwarded_from
-        self._of_admitted = lru_cache(maxsize=REMEMBERED)(self._of)
+        self._remembered: dict[_Asking, Audited | None] = {}
+        self._size = 0  # characters of what is remembered
         self._decide = lru_cache(maxsize=REMEMBERED)(self._stages)
 
     def find(self, exchange: Exchange) -> Audited | None:
         """Return what is to be told of a request, None for nothing."""
-        head, admission = exchange.head, exchange.admission
-        target, agent, forwarded_for = head.target, head.user_agent, head.forwarded_for
-        if (
-            admission is None
-            or head.impersonation  # here, and for an upgrade, an admission is made for the request
-            or exchange.kind == "upgrade"
-            or isinstance(admission.identity, PassedThrough)  # it holds a token
-            or len(target) + len(agent) > MAX_REMEMBERED
-            or (forwarded_for and sum(map(len, forwarded_for)) > MAX_REMEMBERED)
-        ):
-            return self._made(exchange, _who(exchange))
-        address = exchange.client.address
-        return self._of_admitted(admission, head.method, target, address, agent, forwarded_for)
+        head, address = exchange.head, exchange.client.address
+        asking = (
+            exchange.admission,
+            head.method,
+            head.target,
+            address,
+            head.user_agent,
+            head.forwarded_for,
+        )
+        try:  # what may not be remembered is not there, so that is asked of few
+            return self._remembered[asking]
+        except KeyError:
+            audited = self._made(exchange, _who(exchange))
+            if _may_be_remembered(exchange):
+                self._remember(asking, audited)
+            return audited
 
     def of_nobody(self, exchange: Exchange) -> Audited | None:
         """Return the same for a request of which it could not be found out who asks."""
@@ -107,52 +115,53 @@ class Memory:
         """
         if "ResponseComplete" not in self._policy.stages(None, (), _UNREADABLE):
             return None
-        common = Common(asked(b"", b"")[0], _NOBODY.text, client(_source_ips((), address), b""))
-        return Audited(frozenset({"ResponseComplete"}), common, "", "")
+        said = asked(b"", b"")[0], _NOBODY.text, client(_source_ips((), address), b"")
+        return Audited(frozenset({"ResponseComplete"}), "".join(said), "", ending())
+
+    def _remember(self, asking: _Asking, audited: Audited | None) -> None:
+        """Remember what was made; what there was before is all forgotten where it is too much."""
+        size = len(audited.common) + len(audited.facts) + len(audited.end) if audited else 0
+        if size > REMEMBERED_SIZE:
+            return
+        if len(self._remembered) >= REMEMBERED or self._size + size > REMEMBERED_SIZE:
+            self._remembered.clear()
+            self._size = 0
+        self._remembered[asking] = audited
+        self._size += size
 
     def _made(self, exchange: Exchange, who: _Who) -> Audited | None:
         head, address = exchange.head, exchange.client.address
-        return self._audited(
-            who, head.method, head.target, address, head.user_agent, head.forwarded_for
-        )
-
-    def _of(
-        self,
-        admission: Admission,
-        method: bytes,
-        target: bytes,
-        address: str,
-        agent: bytes,
-        forwarded_for: tuple[bytes, ...],
-    ) -> Audited | None:
-        assert isinstance(admission.identity, Impersonation)
-        who = _asserted(admission.identity, admission.bearer)
-        return self._audited(who, method, target, address, agent, forwarded_for)
-
-    def _audited(
-        self,
-        who: _Who,
-        method: bytes,
-        target: bytes,
-        address: str,
-        agent: bytes,
-        forwarded_for: tuple[bytes, ...],
-    ) -> Audited | None:
+        method, target, agent = head.method, head.target, head.user_agent
         decide = self._decide if len(target) <= MAX_REMEMBERED else self._decide.__wrapped__
         stages = decide(who.username, who.groups, method, target)
         if not stages:
             return None
-        asking, reference = asked(method, target)
-        came = chain(forwarded_for, address, self._forwarded_from) if forwarded_for else _DIRECT
+        wanted, reference = asked(method, target)
+        came = _DIRECT
+        if head.forwarded_for:
+            came = chain(head.forwarded_for, address, self._forwarded_from)
         client = _client if len(agent) <= MAX_REMEMBERED else _client.__wrapped__
-        rest = f"{client(came.verified, address, agent)}{reference}"
+        common = f"{wanted}{who.text}{client(came.verified, address, agent)}{reference}"
         facts = _known_before(who, came)
-        return Audited(stages, Common(asking, who.text, rest), facts, annotated(facts))
+        return Audited(stages, common, facts, ending(facts))
 
     def _stages(
         self, username: str | None, groups: tuple[str, ...], method: bytes, target: bytes
     ) -> Stages:
         return self._policy.stages(username, groups, resolve(method, target))
+
+
+def _may_be_remembered(exchange: Exchange) -> bool:
+    """Say whether the same can come again, is short, and nothing of it holds a token."""
+    head, admission = exchange.head, exchange.admission
+    return (
+        admission is not None
+        and not head.impersonation  # here, and for an upgrade, an admission is made for the request
+        and exchange.kind != "upgrade"
+        and not isinstance(admission.identity, PassedThrough)
+        and len(head.target) + len(head.user_agent) <= MAX_REMEMBERED
+        and sum(map(len, head.forwarded_for)) <= MAX_REMEMBERED
+    )
 
 
 def _known_before(who: _Who, came: Chain) -> str:

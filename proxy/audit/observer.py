@@ -17,8 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from proxy.audit.event import (
-    annotated,
-    answered_status,
+    ANSWERED,
+    COMPLETE,
+    RECEIVED,
+    STARTED,
+    ending,
     event,
     members,
     request_status,
@@ -37,8 +40,6 @@ from proxy.rights import DOMAIN
 
 _log = logging.getLogger(__name__)
 
-_Begun = tuple[Audited | None, str]  # what is to be told of it, and when it was received
-
 
 class Sink(Protocol):
     """Where events go; must neither block nor raise."""
@@ -54,19 +55,22 @@ class AuditObserver(BatchObserver):
         self, policy: Policy, sinks: Sequence[Sink], forwarded_from: Networks = ()
     ) -> None:
         self._forwarded_from = forwarded_from
-        self._memory = Memory(policy, forwarded_from)
+        self.take(policy)
         self._sinks = sinks
         self._lines: list[str] = []  # that the sinks do not have yet
-        self._tell = self._lines.append
-        self._moment = Timestamps().format
-        self._begun: dict[Exchange, _Begun] = {}
+        self._times = Timestamps().members
+        self._begun: dict[Exchange, Audited | None] = {}  # what is to be told of their ends
 
     def take(self, policy: Policy) -> None:
         """Follow another policy from now on; what was told to have begun is told as it was."""
         self._memory = Memory(policy, self._forwarded_from)
+        self.early = self._memory.early
 
     def admitted(self, exchanges: Sequence[Exchange]) -> None:
-        self._tell_of(exchanges, self._admitted)
+        # Of one that has ended by now all is told then, and of most nothing is before its end.
+        early = self.early
+        begun = [e for e in exchanges if not e.ended_at and (early or e.kind != "unary")]
+        self._tell_of(begun, self._admitted)
 
     def ended(self, exchanges: Sequence[Exchange]) -> None:
         self._tell_of(exchanges, self._complete)
@@ -80,24 +84,21 @@ class AuditObserver(BatchObserver):
         self._send()
 
     def _admitted(self, exchange: Exchange) -> None:
-        # Of one that has ended by now all is told then, and of most nothing is before its end.
-        if not exchange.ended_at and (self._memory.early or exchange.kind != "unary"):
-            self._begun[exchange] = self._begin(exchange)
+        self._begun[exchange] = self._begin(exchange)
 
-    def _begin(self, exchange: Exchange) -> _Begun:
+    def _begin(self, exchange: Exchange) -> Audited | None:
         """Tell that a request was received, where that is wanted; return what is wanted of it."""
         audited = self._memory.find(exchange)
-        received = self._moment(exchange.received_at)
         if audited is not None and "RequestReceived" in audited.stages:
-            self._tell(
-                event("RequestReceived", exchange.audit_id, audited.common, received, received)
-            )
-        return audited, received
+            # When it came it was received, whenever that is told.
+            times = self._times(exchange.received_at, exchange.received_at)
+            self._lines.append(event(RECEIVED, exchange.audit_id, audited.common, times))
+        return audited
 
     def answered(self, exchange: Exchange) -> None:
-        audited, received = self._begun.get(exchange, (None, ""))
+        audited = self._begun.get(exchange)
         if exchange.info.long_running and audited is not None:
-            self._started(exchange, audited, received, answered_status(exchange.status))
+            self._started(exchange, audited, ANSWERED[exchange.status])
             self._send()
 
     def _complete(self, exchange: Exchange) -> None:
@@ -105,8 +106,8 @@ class AuditObserver(BatchObserver):
             self._unauthenticated(exchange)
             return
         # What nothing was told of yet is decided now.
-        begun = self._begun.pop(exchange) if exchange in self._begun else self._begin(exchange)
-        audited, received = begun
+        begun = self._begun
+        audited = begun.pop(exchange) if exchange in begun else self._begin(exchange)
         if audited is None:
             return
         if (
@@ -117,23 +118,16 @@ class AuditObserver(BatchObserver):
             and not exchange.client_left
             and not exchange.impersonation_forbidden
         ):
-            status, annotations = answered_status(exchange.status), audited.annotations
+            status, end = ANSWERED[exchange.status], audited.end
         else:
             status = request_status(exchange.status, exchange.error)
-            annotations = _annotations(exchange, audited)
+            end = _ending(exchange, audited)
             if not exchange.answered_at and exchange.info.long_running:
-                self._started(exchange, audited, received, status)
+                self._started(exchange, audited, status)
         if "ResponseComplete" in audited.stages:
-            self._tell(
-                event(
-                    "ResponseComplete",
-                    exchange.audit_id,
-                    audited.common,
-                    received,
-                    self._moment(exchange.completed_at),
-                    status,
-                    annotations,
-                )
+            times = self._times(exchange.received_at, exchange.completed_at)
+            self._lines.append(
+                event(COMPLETE, exchange.audit_id, audited.common, times, status, end)
             )
 
     def unreadable(self, error: ProxyError, client: str, audit_id: str) -> None:
@@ -142,11 +136,11 @@ class AuditObserver(BatchObserver):
         kube-apiserver has no event of such a one, which its HTTP server answers by itself.
         """
         if audited := self._memory.of_unreadable(client):
-            now, status = self._moment(time.time()), request_status(error.code, error)
-            annotations = annotated(members(_special({}, error, "")))
-            self._tell(
-                event("ResponseComplete", audit_id, audited.common, now, now, status, annotations)
-            )
+            now = time.time()
+            status = request_status(error.code, error)
+            end = ending(members(_special({}, error, "")))
+            times = self._times(now, now)
+            self._lines.append(event(COMPLETE, audit_id, audited.common, times, status, end))
             self._send()
 
     def _send(self) -> None:
@@ -156,36 +150,25 @@ class AuditObserver(BatchObserver):
             for sink in self._sinks:
                 sink.write(*lines)
 
-    def _started(
-        self,
-        exchange: Exchange,
-        audited: Audited,
-        received: str,
-        status: str,
-        annotations: str = "",
-    ) -> None:
+    def _started(self, exchange: Exchange, audited: Audited, status: str, end: str = "}") -> None:
         if "ResponseStarted" in audited.stages:
             at = exchange.completed_at if exchange.ended_at else time.time()
-            now, audit_id = self._moment(at), exchange.audit_id
-            self._tell(
-                event(
-                    "ResponseStarted", audit_id, audited.common, received, now, status, annotations
-                )
+            times = self._times(exchange.received_at, at)
+            self._lines.append(
+                event(STARTED, exchange.audit_id, audited.common, times, status, end)
             )
 
     def _unauthenticated(self, exchange: Exchange) -> None:
         if audited := self._memory.of_nobody(exchange):
-            received = self._moment(exchange.received_at)
             status = response_status(unauthenticated(exchange.head.authorization))
-            annotations = _annotations(exchange, audited)
-            self._started(exchange, audited, received, status, annotations)
+            self._started(exchange, audited, status, _ending(exchange, audited))
 
 
-def _annotations(exchange: Exchange, audited: Audited) -> str:
-    """Return all annotations: what was known before, and what became of the request."""
+def _ending(exchange: Exchange, audited: Audited) -> str:
+    """Return the end of an event with all annotations: what was known before, what became of it."""
     found = {**exchange.annotations, **_missing(exchange)}
     special = _special(found, exchange.error, outcome_of(exchange))
-    return annotated(audited.facts, members(special))
+    return ending(audited.facts, members(special))
 
 
 def _missing(exchange: Exchange) -> dict[str, str]:

@@ -34,7 +34,7 @@ cdef class Exchange(Owner):
     cdef public UpstreamConnection _upstream
     cdef public Admission admission
     cdef public dict annotations
-    cdef public double answered_at, began_at, ended_at, received_at, sent_at
+    cdef public double answered_at, began_at, completed_at, ended_at, received_at, sent_at
     cdef public str audit_id, kind
     cdef public Py_ssize_t bytes_received, bytes_sent, status
     cdef public Client client

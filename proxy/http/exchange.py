@@ -112,8 +112,8 @@ class Exchange(Owner):
     that point was not reached. ``status`` is what the client was sent (0: nothing), ``error`` why,
     where the proxy itself is the reason, and ``truncated`` that the answer could not be finished.
     ``missing`` is the rule for want of which the API server refused, once the answer has ended.
-    ``received_at`` is in unix seconds. ``annotations`` take whatever is found out on the way that
-    its audit event is to say (keys in the form ``domain/name``).
+    ``received_at`` and ``completed_at`` are in unix seconds. ``annotations`` take whatever is found
+    out on the way that its audit event is to say (keys in the form ``domain/name``).
     """
 
     __slots__ = (
@@ -141,6 +141,7 @@ class Exchange(Owner):
         "bytes_sent",
         "client",
         "client_left",
+        "completed_at",
         "ended_at",
         "error",
         "head",
@@ -179,7 +180,7 @@ class Exchange(Owner):
         self._sniffed: bytes | None = None  # the beginning of a 403's body
         self.bytes_received = self.bytes_sent = 0
         self.began_at = time.perf_counter()
-        self.sent_at = self.answered_at = self.ended_at = 0.0
+        self.sent_at = self.answered_at = self.ended_at = self.completed_at = 0.0
         self._service = service
         self._tally: Tally | None = None  # where this exchange is counted in
         self._pool = service.pool
@@ -348,13 +349,6 @@ class Exchange(Owner):
         if known is not None and isinstance(speaker, OnBehalf):
             known.remember_sent(speaker, fields)
         return whole
-
-    @property
-    def completed_at(self) -> float:
-        """When it ended, in unix seconds as ``received_at``; a clock may be set during a stream."""
-        if self.kind == "unary":
-            return self.received_at + self.ended_at - self.began_at
-        return time.time() - (time.perf_counter() - self.ended_at)
 
     @property
     def accepting(self) -> bool:
@@ -586,7 +580,11 @@ class Exchange(Owner):
         self._end()
 
     def _end(self) -> None:
-        self.ended_at = time.perf_counter()
+        self.ended_at = ended_at = time.perf_counter()
+        if self.kind == "unary":
+            self.completed_at = self.received_at + ended_at - self.began_at
+        else:  # during which a clock may have been set
+            self.completed_at = time.time()
         if self._tally is not None and self.admission is not None:
             self._tally.leave(self.admission.bearer.username)
             self._tally = None

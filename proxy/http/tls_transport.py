@@ -2,11 +2,11 @@
 
 A loop's own TLS keeps buffers for every connection, whether anything passes or not; most of ours
 are watches, on which seldom anything does. Here all connections of one side share one set of
-buffers (``Buffers``): whatever is put in is taken out again before anybody else has his turn. So
-two things must stay true in this module. Between filling a buffer and emptying it no code of
-others is called; and what a read has brought is decrypted whole before any of it is delivered.
-The rest follows: nothing that came is ever held back here, and ``pause_reading`` pauses the socket
-itself.
+buffers (``Buffers``), the one that the socket is read into among them: whatever is put in is taken
+out again before anybody else has his turn. So two things must stay true in this module. Between
+filling a buffer and emptying it no code of others is called; and what a read has brought is
+decrypted whole before any of it is delivered. The rest follows: nothing that came is ever held back
+here, and ``pause_reading`` pauses the socket itself.
 
 What is written is encrypted at once. Where many connections write in a turn of the loop, it leaves
 at its end, all connections' in a row: between two requests the kernel's sending would push their
@@ -38,6 +38,7 @@ FEW: Final = 2  # writers in a turn for which putting off costs more than it sav
 AT_ONCE: Final = 64  # writes that are sent at once before putting off is tried again
 _RECORD: Final = 16 * 1024  # bytes of content in a TLS record at most (RFC 8446, section 5.1)
 _PIECE: Final = 4 * _RECORD  # bytes to encrypt at once
+_READ: Final = 8 * _RECORD  # bytes to take from the socket at once
 _UNTAKEN: Final = 1024 * 1024  # bytes that may wait when TLS itself has something to answer
 
 _End = Literal["", "in order", "broken"]
@@ -60,12 +61,14 @@ P = TypeVar("P", bound=Told)
 class Buffers:
     """What all connections of one side use in turn; of one thread, and empty between two turns.
 
-    ``writers`` are those that have something to send at the end of this turn of the loop,
-    ``in_turn`` is how many there were in it, and ``at_once`` how many writes are to be sent at once
-    before there are such again.
+    ``socket`` is what is read into, small enough to stay in the processor's cache; ``writers`` are
+    those that have something to send at the end of this turn of the loop, ``in_turn`` is how many
+    there were in it, and ``at_once`` how many writes are to be sent at once before there are such
+    again.
     """
 
     def __init__(self) -> None:
+        self.socket = memoryview(bytearray(_READ))
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
         self.writers: list[TLSTransport] = []
@@ -143,7 +146,7 @@ async def connect(
     return transport, protocol
 
 
-class TLSTransport(asyncio.Transport, asyncio.Protocol):
+class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
     """One TLS connection, in either role; client if there is a ``server_name``."""
 
     __slots__ = (
@@ -197,9 +200,13 @@ class TLSTransport(asyncio.Transport, asyncio.Protocol):
         else:
             self._shake_hands()
 
-    def data_received(self, data: bytes) -> None:
-        incoming, outgoing = self._buffers.incoming, self._buffers.outgoing
-        incoming.write(data)
+    def get_buffer(self, _hint: int) -> memoryview:
+        return self._buffers.socket
+
+    def buffer_updated(self, size: int) -> None:
+        buffers = self._buffers
+        incoming, outgoing = buffers.incoming, buffers.outgoing
+        incoming.write(buffers.socket[:size])
         if self._state == "shaking":
             self._shake_hands()
             return

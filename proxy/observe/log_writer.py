@@ -38,7 +38,7 @@ class LogWriter:
         self._fd = _copied(fd)
         self._max_buffered = max_buffered
         self._texts: list[bytes] = []
-        self._buffered = 0
+        self._buffered = self._lines = 0  # bytes, and lines of them
         self._torn = False
         self._lock = threading.RLock()  # a finaliser may log in the midst of ``write``
         self._waiting = threading.Event()
@@ -56,6 +56,7 @@ class LogWriter:
             if taken:
                 self._texts.append(text)
                 self._buffered = buffered
+                self._lines += len(lines)
         if taken:
             if first:
                 self._waiting.set()
@@ -83,9 +84,10 @@ class LogWriter:
     def _flush(self) -> None:
         with self._lock:
             texts, self._texts = self._texts, []
+            lines, self._lines = self._lines, 0
             self._buffered = 0
         if texts:
-            self._write_out(b"".join(texts))
+            self._write_out(b"".join(texts), lines)
 
     def _ready(self, size: int) -> None:
         """See to it that ``size`` bytes may be written now. Raises OSError."""
@@ -96,8 +98,8 @@ class LogWriter:
     def _succeeded(self) -> None:
         """All lines were written."""
 
-    def _write_out(self, data: bytes) -> None:
-        written, lines = 0, data.count(b"\n")
+    def _write_out(self, data: bytes, lines: int) -> None:
+        written = 0
         try:
             self._ready(len(data))
             if self._torn:

@@ -8,7 +8,7 @@ cdef class BatchObserver(Witness):
     pass
 
 cdef class Together(Several):
-    cdef public list _admitted, _answered, _ended, _beginnings, _ends
+    cdef public list _heeding, _answered, _ended, _beginnings, _ends
     cdef public object _timer
     cpdef admitted(self, exchange)
     cpdef answered(self, exchange)

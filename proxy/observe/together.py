@@ -28,8 +28,11 @@ _Exchanges = Sequence[Exchange]
 class BatchObserver(Witness):
     """Sees exchanges as an ``Observer`` does, but at their beginnings and ends many at once.
 
-    An exchange has its times, so nobody needs to be told in time to know them.
+    An exchange has its times, so nobody needs to be told in time to know them. ``early`` says
+    whether it matters that a unary request has begun before it has ended.
     """
+
+    early = True
 
     def admitted(self, exchanges: _Exchanges) -> None:
         """It is known who asks."""
@@ -50,7 +53,7 @@ class Together(Several):
     def __init__(self, observers: Sequence[BatchObserver]) -> None:
         super().__init__(observers)
         nobody = BatchObserver.admitted
-        self._admitted = [o.admitted for o in observers if type(o).admitted is not nobody]
+        self._heeding = [o for o in observers if type(o).admitted is not nobody]
         self._answered = [observer.answered for observer in observers]
         self._ended = [observer.ended for observer in observers]
         self._beginnings: list[Exchange] = []
@@ -58,8 +61,10 @@ class Together(Several):
         self._timer: asyncio.TimerHandle | None = None
 
     def admitted(self, exchange: Exchange) -> None:
-        if self._admitted:
-            self._collect(self._beginnings, exchange)
+        for observer in self._heeding:
+            if observer.early or exchange.kind != "unary":
+                self._collect(self._beginnings, exchange)
+                return
 
     def answered(self, exchange: Exchange) -> None:
         for tell in self._answered:
@@ -67,13 +72,14 @@ class Together(Several):
 
     def ended(self, exchange: Exchange) -> None:
         self._collect(self._ends, exchange)
+        if exchange.missing is not None:
+            self.flush()
 
     def _collect(self, collected: list[Exchange], exchange: Exchange) -> None:
         collected.append(exchange)
         if (
             len(collected) >= AT_ONCE
             or exchange.kind != "unary"
-            or exchange.missing is not None
             or len(exchange.head.target) > LONGEST
         ):
             self.flush()
@@ -87,7 +93,7 @@ class Together(Several):
             self._timer = None
         beginnings, self._beginnings = self._beginnings, []
         ends, self._ends = self._ends, []
-        for tell in self._admitted if beginnings else ():
-            guarded(tell, beginnings)
+        for observer in self._heeding if beginnings else ():
+            guarded(observer.admitted, beginnings)
         for tell in self._ended if ends else ():
             guarded(tell, ends)

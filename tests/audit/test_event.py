@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from proxy.audit.event import (
-    Common,
+    COMPLETE,
     User,
-    annotated,
     asked,
     client,
+    ending,
     event,
     members,
     request_status,
@@ -21,6 +21,7 @@ from proxy.audit.event import (
     unauthenticated,
     users,
 )
+from proxy.audit.timestamps import Timestamps
 from proxy.errors import TooManyRequests
 
 TARGET = b"/apis/apps/v1/namespaces/default/deployments/web/scale?x=1"
@@ -36,15 +37,14 @@ def event_of(
     source_ips: tuple[str, ...] = ("10.0.0.1",),
     user_agent: bytes = b"kubectl",
 ) -> dict[str, Any]:
-    asking, reference = asked(b"PUT", target)
+    wanted, reference = asked(b"PUT", target)
     line = event(
-        "ResponseComplete",
+        COMPLETE,
         "0f8fad5b-d9cb-469f-a165-70867728950e",
-        Common(asking, users(user, impersonated), client(source_ips, user_agent) + reference),
-        "2026-09-21T14:13:20.000001Z",
-        "2026-09-21T14:13:21.500000Z",
+        wanted + users(user, impersonated) + client(source_ips, user_agent) + reference,
+        Timestamps().members(1_790_000_000.0000015, 1_790_000_001.5),
         request_status(200, None),
-        annotated(members({"k": "v"}), members({})),
+        ending(members({"k": "v"}), members({})),
     )
     assert line.isascii()
     assert "\n" not in line
@@ -143,7 +143,7 @@ def test_a_status_is_written_as_it_is(code: int, error: TooManyRequests | None) 
 
 
 def test_without_annotations_there_is_no_word_of_them() -> None:
-    assert annotated("", members({})) == ""
+    assert ending("", members({})) == "}"
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,13 @@ async def test_another_policy_counts_from_the_next_request_on(audited: Audited) 
 AT_ITS_END = Policy([Rule(frozenset({"ResponseComplete"}))])
 
 
+def test_beginnings_matter_where_the_policy_in_force_asks_for_them() -> None:
+    observer = AuditObserver(ALL, [])
+    assert observer.early
+    observer.take(AT_ITS_END)
+    assert not observer.early
+
+
 async def test_where_nothing_is_told_before_the_end_all_is_told_then(audited: Audited) -> None:
     audited.observer.take(AT_ITS_END)
     _, api = await audited.proxy.asked(GET)

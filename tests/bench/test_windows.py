@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 import time
 
 import pytest
 
 from bench.subjects import Subject
-from bench.windows import LEAST, SPEEDS, Probe, Window, _Cutter, at_speed
+from bench.windows import LEAST, SPEEDS, Probe, Window, _Cutter, _passed, at_speed
 
 
 def windows(probe: float, cpu: float, count: int = LEAST) -> list[Window]:
@@ -66,3 +68,17 @@ def test_a_window_is_what_came_since_the_last_cut(monkeypatch: pytest.MonkeyPatc
     assert window.probe == 2.0
     assert window.cpu == pytest.approx(0.05 * 1e6)
     assert window.rate > 0
+
+
+def test_large_answers_are_counted_by_the_bytes_that_pass() -> None:
+    size = 1 << 20
+    before = _passed(size)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sender = socket.create_connection(server.getsockname())
+        receiver, _ = server.accept()
+        with sender, receiver:
+            threading.Thread(target=sender.sendall, args=(bytes(2 * size),)).start()
+            left = 2 * size
+            while left:
+                left -= len(receiver.recv(left))
+    assert _passed(size) - before >= 1

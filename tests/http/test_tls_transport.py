@@ -133,12 +133,13 @@ class Conversation:
 
     def carry(self, size: int = 1 << 30) -> None:
         """Have up to ``size`` bytes of what the peer has sent arrive."""
-        if self.tcp.ended or self.gone or not self.tcp.reading:
-            return
-        piece = bytes(self.on_the_way[:size])
-        del self.on_the_way[:size]
-        if piece:
-            self.transport.data_received(piece)
+        while size and self.on_the_way and self.tcp.reading and not (self.tcp.ended or self.gone):
+            buffer = self.transport.get_buffer(-1)
+            piece = self.on_the_way[: min(size, len(buffer))]
+            del self.on_the_way[: len(piece)]
+            size -= len(piece)
+            buffer[: len(piece)] = piece
+            self.transport.buffer_updated(len(piece))
 
     def take(self, _: int = 0) -> None:
         """Have the peer read all that was sent to it, and answer what there is to answer."""

@@ -71,6 +71,15 @@ def test_of_lines_that_come_together_those_that_fit_are_taken(
     assert reader.finish() == ["one", "two", "three", "four"]
 
 
+def test_lines_that_are_written_are_counted(writer: LogWriter, reader: Reader) -> None:
+    written: list[int] = []
+    writer.on_write = written.append
+    writer.write("one", "two")
+    writer.write("three")
+    reader.finish()
+    assert sum(written) == 3
+
+
 def test_a_reader_that_has_stopped_never_blocks_and_its_lines_are_counted(
     pipe_ends: tuple[int, int],
 ) -> None:

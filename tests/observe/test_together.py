@@ -135,6 +135,18 @@ async def test_that_a_request_has_begun_is_told_before_it_ends(
     assert told.goes == [("admitted", 1)]
 
 
+async def test_to_whom_it_does_not_matter_only_streams_are_told_of_early(proxy: Proxy) -> None:
+    told = Told()
+    told.early = False
+    made = watched(proxy, told)
+    client, api = await ask(proxy)
+    made.flush()
+    assert told.goes == [("ended", 1)]
+    client.send(WATCH)
+    await api.read_head()
+    assert told.goes[1:] == [("admitted", 1)]
+
+
 async def test_a_stream_is_told_of_at_once_after_what_came_before(proxy: Proxy) -> None:
     told = Told()
     watched(proxy, told)
