@@ -7,8 +7,10 @@ from bodies (the name of what is created) is not known here.
 
 An event is put together from pieces, each encoded and masked once and then remembered for as long
 as the same is asked, by the same user, from the same client; and from few, for each costs as much
-as a bytecode or two. Sources: k8s.io/apiserver,
-pkg/audit/request.go and pkg/endpoints/filters/{audit,authn_audit}.go (Kubernetes 1.36).
+as a bytecode or two.
+
+Sources: k8s.io/apiserver, pkg/audit/request.go and pkg/endpoints/filters/{audit,authn_audit}.go
+(Kubernetes 1.36).
 """
 
 from __future__ import annotations

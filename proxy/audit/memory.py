@@ -71,14 +71,10 @@ _Asking = tuple[Admission | None, bytes, bytes, str, bytes, tuple[bytes, ...]]
 
 
 class Memory:
-    """Says of each request what one policy wants to be told of it.
-
-    ``early`` says whether of any unary one that is to be told before its end.
-    """
+    """Says of each request what one policy wants to be told of it."""
 
     def __init__(self, policy: Policy, forwarded_from: Networks) -> None:
         self._policy = policy
-        self.early = any("RequestReceived" in rule.stages for rule in policy.rules)
         self._forwarded_from = forwarded_from
         self._remembered: dict[_Asking, Audited | None] = {}
         self._size = 0  # characters of what is remembered

@@ -64,7 +64,7 @@ class AuditObserver(BatchObserver):
     def take(self, policy: Policy) -> None:
         """Follow another policy from now on; what was told to have begun is told as it was."""
         self._memory = Memory(policy, self._forwarded_from)
-        self.early = self._memory.early
+        self.early = any("RequestReceived" in rule.stages for rule in policy.rules)
 
     def admitted(self, exchanges: Sequence[Exchange]) -> None:
         # Of one that has ended by now all is told then, and of most nothing is before its end.
