@@ -18,7 +18,9 @@ import uvloop
 from _pytest.capture import CaptureResult
 from hypothesis import HealthCheck, settings
 
-from tests import forms, leaks
+from proxy.version import is_compiled
+from tests import leaks
+from tests.forms import PACKAGE, ROOT
 
 # A machine that is busy with something else draws examples slowly; that is no fault of a test.
 # ``steady`` draws the same ones each time; ``--hypothesis-profile=long`` goes and looks for others.
@@ -55,21 +57,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if (pure := item.get_closest_marker("pure")) is not None and forms.is_compiled():
+    if (pure := item.get_closest_marker("pure")) is not None and is_compiled():
         pytest.skip(pure.kwargs["reason"])
 
 
 def pytest_report_header() -> str:
-    return "a request's path: " + ("compiled" if forms.is_compiled() else "Python")
+    return "a request's path: " + ("compiled" if is_compiled() else "Python")
 
 
 def pytest_sessionstart() -> None:
     """Test no libraries that are older than their sources."""
-    sources = [path for end in ("py", "pxd") for path in forms.PACKAGE.rglob(f"*.{end}")]
-    built = min((path.stat().st_mtime for path in forms.PACKAGE.rglob("*.so")), default=math.inf)
+    libraries = list(PACKAGE.rglob("*.so"))
+    sources = [path.with_name(path.name.partition(".")[0] + ".py") for path in libraries]
+    sources += [*PACKAGE.rglob("*.pxd"), ROOT / "hatch_build.py"]
+    built = min((path.stat().st_mtime for path in libraries), default=math.inf)
     if newer := [str(path) for path in sources if path.stat().st_mtime > built]:
         pytest.exit(
-            f"compiled are older sources than {', '.join(newer)}: "
+            f"what is compiled is older than {', '.join(newer)}: "
             "`make compiled`, or `make compiled-clean`",
             returncode=pytest.ExitCode.USAGE_ERROR,
         )

@@ -16,11 +16,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "proxy"
 
 
-def is_compiled() -> bool:
-    """Whether the hot modules are compiled here."""
-    return any((PACKAGE / "http").glob("exchange.*.so"))
-
-
 def attributes(thing: object) -> dict[str, object]:
     """Return what an object has under names of its own, in either form, methods included.
 
@@ -35,7 +30,10 @@ def holds_its_module(thing: object) -> bool:
 
 
 def as_written() -> None:
-    """Have this process import what is written; to be called before anything of it is imported."""
+    """Have this process import what is written; to be called before anything of it is imported.
+
+    So nothing here may import any of it, not even at the top of this module.
+    """
     assert not any(name.partition(".")[0] == "proxy" for name in sys.modules)
     sys.path_hooks.insert(0, _sources)
     sys.path_importer_cache.clear()

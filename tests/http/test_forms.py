@@ -7,15 +7,16 @@ import sys
 
 import pytest
 
-from tests import forms
+from proxy.version import is_compiled
+from tests.forms import ROOT
 
 
-@pytest.mark.skipif(not forms.is_compiled(), reason="there is one form here")
+@pytest.mark.skipif(not is_compiled(), reason="there is one form here")
 def test_both_forms_say_the_same_in_every_conversation() -> None:
     runs = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.http.played", *options],
-            cwd=forms.ROOT,
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
         )
