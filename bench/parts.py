@@ -13,8 +13,6 @@ import sys
 import time
 import timeit
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
 
 import trustme
 
@@ -30,7 +28,6 @@ from proxy.headers import RequestHeaders
 from proxy.http.audit_id import new_audit_id
 from proxy.http.head import ResponseHead, parse_request, parse_response, write_response
 from proxy.http.known_lines import ResponseReader
-from proxy.http.service import Admission
 from proxy.impersonation import Policy, impersonate, verify_outgoing
 from proxy.limits import MAX_REQUESTS_PER_USER, Tally
 from proxy.observe.access_log import AccessLog
@@ -42,6 +39,7 @@ from proxy.tls import server_context
 from proxy.userinfo import UserInfo
 from tests.authn.tokens import NOWHERE
 from tests.issuer import jwks_document, rsa_key, tsidp_claims
+from tests.observe.ended import Ended
 from tests.wire import write_request
 
 ISSUER = "https://idp.tail1234.ts.net"
@@ -114,27 +112,16 @@ def main() -> int:
         metrics.requests_ended([(200, "unary")] * AT_ONCE, received=0, sent=400)
 
     writer = LogWriter(os.open(os.devnull, os.O_WRONLY))
-    exchange: Any = SimpleNamespace(  # what the access log reads of one
-        audit_id=new_audit_id(),
-        head=head,
+    exchange = Ended(
+        head.method,
+        head.target,
+        head.user_agent,
+        head.forwarded_for,
+        identity,
         kind="unary",
-        status=200,
-        client=SimpleNamespace(address="127.0.0.1"),
-        began_at=1.0,
-        sent_at=1.0001,
-        completed_at=NOW,
-        answered_at=1.001,
-        ended_at=1.001,
         bytes_received=0,
         bytes_sent=400,
-        admission=Admission(identity, bearer),
-        error=None,
-        missing=None,
-        session=None,
-        truncated=False,
-        impersonation_forbidden=False,
-        client_left=False,
-    )
+    ).exchange()
     log = AccessLog(writer)
     reader = ResponseReader()
 
