@@ -52,11 +52,13 @@ class CompilingHook(BuildHookInterface):  # type: ignore[type-arg]
 
     _folder: tempfile.TemporaryDirectory[str] | None = None
 
+    def dependencies(self) -> list[str]:
+        """Return what else pip is to put where it builds; the pins are those of the lock."""
+        group = _project()["dependency-groups"]["compile"] if _is_asked() else []
+        return [each for each in group if isinstance(each, str)]  # and not what is included
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        asked = os.environ.get(ASKED, "0")
-        if asked not in ("0", "1"):
-            sys.exit(f"{ASKED} is {asked!r}; it can be 0 or 1")
-        if asked == "0":
+        if not _is_asked():
             return
         if version == "editable":
             sys.exit(f"{ASKED} is for wheels; `make compiled` compiles in place")
@@ -73,6 +75,13 @@ class CompilingHook(BuildHookInterface):  # type: ignore[type-arg]
     def finalize(self, *_: object) -> None:
         if self._folder is not None:
             self._folder.cleanup()
+
+
+def _is_asked() -> bool:
+    asked = os.environ.get(ASKED, "0")
+    if asked not in ("0", "1"):
+        sys.exit(f"{ASKED} is {asked!r}; it can be 0 or 1")
+    return asked == "1"
 
 
 def compiled(modules: Sequence[str], folder: Path) -> Iterator[Path]:
@@ -169,11 +178,13 @@ def without_slots(source: bytes, declared: str) -> bytes:
 
 def wanted() -> list[str]:
     """Return the modules that pyproject.toml names."""
-    hooks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"][
-        "targets"
-    ]
-    modules: list[str] = hooks["wheel"]["hooks"]["custom"]["modules"]
+    wheel = _project()["tool"]["hatch"]["build"]["targets"]["wheel"]
+    modules: list[str] = wheel["hooks"]["custom"]["modules"]
     return modules
+
+
+def _project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def compile_in_place() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hatchling.build import get_requires_for_build_wheel
 
 from hatch_build import ASKED, ROOT, NotCompiledError, compiled, copy_for_c, wanted, without_slots
 from proxy.version import is_compiled
@@ -53,6 +54,20 @@ def test_the_source_distribution_has_what_compiling_needs(tmp_path: Path) -> Non
     assert declarations
     assert {Path("hatch_build.py"), Path("requirements/compile.lock")} | declarations <= names
     assert [name for name in names if name.suffix in (".so", ".c")] == []
+
+
+def test_pip_gets_what_compiling_needs_where_it_is_asked_for_as_it_is_locked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a build of pip's own (PEP 517), where nothing is but what is asked for."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv(ASKED, "0")
+    assert get_requires_for_build_wheel() == []
+    monkeypatch.setenv(ASKED, "1")
+    required = get_requires_for_build_wheel()
+    assert [each.partition("==")[0] for each in required] == ["cython", "setuptools"]
+    locked = (ROOT / "requirements/compile.lock").read_text()
+    assert [each for each in required if f"\n{each} " not in locked] == []
 
 
 @pytest.mark.parametrize(
