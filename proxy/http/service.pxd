@@ -26,8 +26,8 @@ cdef class Service:
     cdef readonly bytes authority
     cdef readonly object headers
     cdef readonly Observer observer
-    cdef readonly Limits limits
     cdef readonly Tally streams, requests
+    cdef readonly Limits limits
     cdef readonly object denial
     cdef readonly Pool bare_pool
     cdef readonly object sessions, page

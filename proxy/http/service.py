@@ -7,7 +7,7 @@ observation; none of those is known here by more than these few methods.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.denial import Bearer
@@ -167,9 +167,9 @@ class Service:
     authority: bytes
     headers: RequestHeaders
     observer: Observer
+    streams: Tally
+    requests: Tally
     limits: Limits = DEFAULTS
-    streams: Tally = field(default_factory=Tally)
-    requests: Tally = field(default_factory=Tally)
     denial: Denial | None = None
     bare_pool: Pool | None = None
     sessions: Sessions | None = None

@@ -19,6 +19,7 @@ from proxy.headers import RequestHeaders
 from proxy.http.listener import Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Service
+from proxy.limits import Tally
 from tests.corpus import AUTHORITY
 from tests.http.conftest import FixedCredential, Recorder
 from tests.http.users import Naming, naming_gate
@@ -224,9 +225,17 @@ class World:
         self.pool = Pool(
             "upstream", 443, server_name="upstream", tls=lambda: tls, connect=self.loop.dial
         )
-        gate, headers = naming_gate(self.users), self._headers
         self.listener = Listener(
-            Service(gate, self.credential, self.pool, AUTHORITY, headers, self.seen)
+            Service(
+                naming_gate(self.users),
+                self.credential,
+                self.pool,
+                AUTHORITY,
+                self._headers,
+                self.seen,
+                streams=Tally(),
+                requests=Tally(),
+            )
         )
 
     def client(self) -> Wire:

@@ -25,7 +25,7 @@ from proxy.http.listener import ClientConnection, Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Admission, Service
 from proxy.http.upstream import UpstreamConnection
-from proxy.limits import Limits, Tally
+from proxy.limits import Tally
 from tests.http.conftest import Doorkeeper, FixedCredential, Recorder, identity
 
 USERS = st.sampled_from(["alice", "bob"])
@@ -143,10 +143,9 @@ class Counting(RuleBasedStateMachine):
             b"cluster.example",
             RequestHeaders(),
             self.seen,
-            Limits(),
             Tally(2),
             Tally(2),
-            self.denial,
+            denial=self.denial,
         )
         self.listener = Listener(self.service)
         self.clients: list[ClientConnection] = []

@@ -18,6 +18,7 @@ from proxy.http.acceptor import Acceptor
 from proxy.http.listener import Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Service
+from proxy.limits import Tally
 from proxy.sockets import listen_at
 from tests.conftest import Tls
 from tests.corpus import AUTHORITY, PROBE, Case
@@ -98,7 +99,10 @@ def _is_over(case: Case, observed: Observation) -> bool:
 async def running_proxy(tls: Tls, upstream: int) -> AsyncIterator[tuple[int, Pool]]:
     pool = Pool("127.0.0.1", upstream, server_name="localhost", tls=lambda: tls.client)
     gate = naming_gate(Naming())
-    service = Service(gate, FixedCredential(), pool, AUTHORITY, RequestHeaders(), Recorder())
+    credential, seen = FixedCredential(), Recorder()
+    service = Service(
+        gate, credential, pool, AUTHORITY, RequestHeaders(), seen, streams=Tally(), requests=Tally()
+    )
     listener = Listener(service)
     sockets = await listen_at("127.0.0.1", 0)
     acceptor = Acceptor(listener, sockets, None)
