@@ -76,13 +76,13 @@ bench-record: ## Measure everything, and write it into docs/performance.md
 
 budget: ## Does a request cost more than bench/budget.json? (BUDGET=renew; PYTHON=python3.13)
 	@$(MAKE) --no-print-directory VENV=$(BUDGET_VENV) counted
-counted: $(VENV)/developer
+counted: $(VENV)/developer compiled-clean # there are no bytecodes of what is compiled
 	$(BIN)/python -m bench.budget $(BUDGET)
 # Counts are those of one release, so another Python than the usual one has a .venv of its own.
 BUDGET_VENV = $(if $(filter file,$(origin PYTHON)),$(VENV),.venv-$(RELEASE))
 RELEASE = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-fuzz: $(VENV)/fuzzer ## Fuzz every parser, FUZZ_SECONDS in all (60)
+fuzz: $(VENV)/fuzzer compiled-clean ## Fuzz every parser, FUZZ_SECONDS in all (60)
 	$(BIN)/python -m tests.fuzz.run $(FUZZ_SECONDS)
 FUZZ_SECONDS ?= 60
 

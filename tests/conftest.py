@@ -52,13 +52,10 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "pure(reason): cannot be where the program is compiled")
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if (pure := item.get_closest_marker("pure")) is not None and is_compiled():
-        pytest.skip(pure.kwargs["reason"])
+    other = item.get_closest_marker("pure" if is_compiled() else "compiled")
+    if other is not None:
+        pytest.skip(other.kwargs["reason"])
 
 
 def pytest_report_header() -> str:
@@ -90,7 +87,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     skipped = [
         report.nodeid
         for report in reporter.stats.get("skipped", [])
-        if "pure" not in report.keywords  # the other form's run has these
+        if not {"pure", "compiled"} & report.keywords.keys()  # the other form's run has these
     ]
     elsewhere = ("tests/real/", "tests/image/test_image.py", "tests/faults/test_names.py")
     if unexpected := [name for name in skipped if not name.startswith(elsewhere)]:

@@ -2,7 +2,7 @@
 
 Both are the same source, so what is written always lies beside what is compiled from it, and can be
 run instead. Tests hold in either form; the few that look inside in a way that only what is written
-allows are marked ``pure``, with the reason.
+allows are marked ``pure``, with the reason, and those that need both forms ``compiled``.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Owner:
         """The API server has caught up."""
 
 
-class UpstreamConnection:
+class UpstreamConnection:  # and no asyncio.Protocol: C has no base that is Python's
     """A connection that is idle in the pool, or owned by one exchange.
 
     ``reused`` says that it has served an exchange before the present one; ``heard`` that a byte

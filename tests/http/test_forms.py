@@ -7,11 +7,10 @@ import sys
 
 import pytest
 
-from proxy.version import is_compiled
 from tests.forms import ROOT
 
 
-@pytest.mark.skipif(not is_compiled(), reason="there is one form here")
+@pytest.mark.compiled(reason="there is one form here")
 def test_both_forms_say_the_same_in_every_conversation() -> None:
     runs = [
         subprocess.Popen(
