@@ -45,7 +45,7 @@ _End = Literal["", "in order", "broken"]
 
 
 class Told(Protocol):
-    """All that a transport tells its protocol (``asyncio.Protocol``, which need not be its base)."""
+    """All that a transport tells its protocol: ``asyncio.Protocol``, which need not be its base."""
 
     def connection_made(self, transport: asyncio.BaseTransport, /) -> None: ...
     def data_received(self, data: bytes, /) -> None: ...

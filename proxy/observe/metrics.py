@@ -234,7 +234,11 @@ class Metrics:
     # what there is
 
     def _build_info(self, version: str, *, compiled: bool) -> None:
-        build = Info(f"{PREFIX}_build", "What is running.", registry=self.registry)
+        build = Info(
+            f"{PREFIX}_build",
+            "What is running, and whether it is compiled (true, false).",
+            registry=self.registry,
+        )
         build.info(
             {
                 "version": version,

@@ -10,7 +10,7 @@ from prometheus_client import Metric
 from proxy.observe.metrics import PREFIX, Metrics
 from proxy.requestinfo import KINDS
 
-_OPEN_LABELS: Final = frozenset({"code", "version", "python_version"})
+_OPEN_LABELS: Final = frozenset({"code", "version", "compiled", "python_version"})
 _LISTED_VALUES: Final = 6  # more are reasons: they are the labels of the error table
 _SUFFIX: Final = {"counter": "_total", "info": "_info"}
 
