@@ -25,6 +25,6 @@ cdef class ResponseHead:
     cdef public bint chunked
     cdef public bytes lines
     cdef public bint keep_alive
-    cpdef __post_init__(self)  # declared, for the code that calls it would be warned of otherwise
+    cpdef __post_init__(self)  # or Cython warns of its own code, which calls it
 
 cpdef bytes write_response(ResponseHead head, bytes framing)
