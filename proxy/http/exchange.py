@@ -398,12 +398,12 @@ class Exchange(Owner):
         self.client.update_reading()
 
     def pause_response(self) -> None:
-        if self._upstream is not None:
-            self._upstream.pause()
+        if (upstream := self._upstream) is not None:
+            upstream.pause()
 
     def resume_response(self) -> None:
-        if self._upstream is not None:
-            self._upstream.resume()
+        if (upstream := self._upstream) is not None:
+            upstream.resume()
 
     def response_interim(self, head: ResponseHead) -> None:
         if head.status != 100 and self.head.http11:

@@ -213,8 +213,8 @@ class ClientConnection(Client, asyncio.Protocol):
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
             tunnel.client_lost()
-        elif self.exchange is not None:
-            self.exchange.client_lost()
+        elif (exchange := self.exchange) is not None:
+            exchange.client_lost()
 
     def pause_writing(self) -> None:
         self._write_full = True
@@ -222,8 +222,8 @@ class ClientConnection(Client, asyncio.Protocol):
             self.timer.set(self.limits.stall_timeout)
         if self._tunnel is not None:
             self._tunnel.pause_upstream()
-        elif self.exchange is not None:
-            self.exchange.pause_response()
+        elif (exchange := self.exchange) is not None:
+            exchange.pause_response()
 
     def resume_writing(self) -> None:
         self._write_full = False
@@ -231,8 +231,8 @@ class ClientConnection(Client, asyncio.Protocol):
             self.timer.clear()
         if self._tunnel is not None:
             self._tunnel.resume_upstream()
-        elif self.exchange is not None:
-            self.exchange.resume_response()
+        elif (exchange := self.exchange) is not None:
+            exchange.resume_response()
         else:
             self._advance()
 
@@ -384,8 +384,8 @@ class ClientConnection(Client, asyncio.Protocol):
         elif self._answering:
             self._limited("stalled")
             self.cut()
-        elif self.exchange is not None:
-            self.exchange.timed_out()
+        elif (exchange := self.exchange) is not None:
+            exchange.timed_out()
         elif self._reading_head:
             seconds = self.limits.head_timeout
             self._refuse_unreadable(RequestTimeout(f"no whole head within {seconds:g} s"))

@@ -184,19 +184,20 @@ class UpstreamConnection:  # and no asyncio.Protocol: C has no base that is Pyth
         if self._tunnel is not None:
             self._tunnel.upstream_data(data)
             return
-        if self.owner is None:
+        owner = self.owner
+        if owner is None:
             self.transport.abort()
             return
         self.heard = True
         try:
             body = self._body
             if body is None:
-                self._read_head(self.owner, data)
+                self._read_head(owner, data)
             elif isinstance(body, ChunkedBody) and body.is_chunk(data):
-                self.owner.response_chunk(data)
+                owner.response_chunk(data)
             else:
                 parts, self._buffer = body.feed(data)
-                self.owner.response_content(parts, body.done)
+                owner.response_content(parts, body.done)
         except ProxyError as error:
             self._fail(error)
 
@@ -219,14 +220,14 @@ class UpstreamConnection:  # and no asyncio.Protocol: C has no base that is Pyth
     def pause_writing(self) -> None:
         if self._tunnel is not None:
             self._tunnel.pause_client()
-        elif self.owner is not None:
-            self.owner.pause_request()
+        elif (owner := self.owner) is not None:
+            owner.pause_request()
 
     def resume_writing(self) -> None:
         if self._tunnel is not None:
             self._tunnel.resume_client()
-        elif self.owner is not None:
-            self.owner.resume_request()
+        elif (owner := self.owner) is not None:
+            owner.resume_request()
 
     # reading
 

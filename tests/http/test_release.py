@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
-from proxy.http.exchange import Exchange
-from proxy.http.listener import ClientConnection
+from proxy.http.exchange import ANSWER_TIMEOUT, Exchange
+from proxy.http.listener import ClientConnection, Listener
+from proxy.http.service import Observer
 from proxy.http.tunnel import Tunnel
 from proxy.http.upstream import UpstreamConnection
 from tests.http.conftest import Proxy
+from tests.http.memory import Wire, World
 from tests.http.test_tunnel import EXEC, SWITCH
 from tests.wire import PATIENCE, Client
 
@@ -131,3 +134,34 @@ async def test_nothing_is_left_of_a_connection_that_has_ended(
     left = [type(thing).__name__ for thing in present if id(thing) not in others]
     del present
     assert left == []
+
+
+@pytest.mark.parametrize("told", ["the rest of its answer", "a timeout"])
+def test_nothing_is_freed_while_it_is_still_told_of_something(
+    monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    """Compiled, what is called through an attribute is held by that, and if it is cleared by none.
+
+    No transport tells of its end at once, as this one does, and nobody else holds the exchange.
+    """
+    world, apis = World(), list[Wire]()
+    world.listener = Listener(replace(world.listener.service, observer=Observer()))
+    world.loop.on_dial = lambda dial: dial.succeed(apis.append)
+    client = world.client()
+    world.loop.do(client.feed, GET)
+    if told != "a timeout":
+        world.loop.do(apis[0].feed, OK[:-1])
+
+    def lose(_: bytes) -> None:
+        monkeypatch.undo()
+        client.finish(clean=False)
+
+    monkeypatch.setattr(client, "write", lose)
+    if told == "a timeout":
+        world.loop.advance(ANSWER_TIMEOUT)
+    else:
+        world.loop.do(apis[0].feed, OK[-1:])
+    assert client.ended == "left"
+    assert world.loop.unexpected == []
+    assert world.listener.places.taken == 0
+    world.close()
