@@ -217,6 +217,42 @@ def test_every_method_that_is_declared_is_there(path: Path, of: Class) -> None:
         assert disagreements(function, functions[function.name]) == [], function.name
 
 
+# Never cleared, but for the tally, and that behind the call. A pool is changed before it is used.
+HELD = {("Exchange", "_pool"), ("Exchange", "_tally"), ("ClientConnection", "timer")}
+
+
+@every_class
+def test_what_may_be_cleared_is_not_called_through_its_attribute(path: Path, of: Class) -> None:
+    """A method in C does not hold its object; a local does."""
+    in_c = {other.name for _, other in CLASSES}
+    kept = {name: kind for each in (of, *_bases(of)) for name, (kind, _) in each.attributes.items()}
+    called = {
+        node.func.value.attr
+        for node in ast.walk(class_in(path, of.name))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Attribute)
+        and ast.unparse(node.func.value.value) == "self"
+    }
+    of_c = {name for name in called if kept.get(name) in in_c}
+    assert {name for name in of_c & _set_later() if (of.name, name) not in HELD} == set()
+
+
+@cache
+def _set_later() -> set[str]:
+    """Return the names of attributes that anything sets to what it was not made with."""
+    return {
+        target.attr
+        for path, _ in DECLARED
+        for function in ast.walk(parsed(path))
+        if isinstance(function, ast.FunctionDef) and function.name != "__init__"
+        for node in ast.walk(function)
+        for whole in (_targets(node) if isinstance(node, ast.stmt) else [])
+        for target in ast.walk(whole)
+        if isinstance(target, ast.Attribute)
+    }
+
+
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "proxy").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
 )
