@@ -28,6 +28,7 @@ from proxy.headers import RequestHeaders
 from proxy.http.audit_id import new_audit_id
 from proxy.http.head import ResponseHead, parse_request, parse_response, write_response
 from proxy.http.known_lines import ResponseReader
+from proxy.http.service import Admission
 from proxy.impersonation import Policy, impersonate, verify_outgoing
 from proxy.limits import MAX_REQUESTS_PER_USER, Tally
 from proxy.observe.access_log import AccessLog
@@ -39,7 +40,7 @@ from proxy.tls import server_context
 from proxy.userinfo import UserInfo
 from tests.authn.tokens import NOWHERE
 from tests.issuer import jwks_document, rsa_key, tsidp_claims
-from tests.observe.ended import Ended
+from tests.observed import Observed
 from tests.wire import write_request
 
 ISSUER = "https://idp.tail1234.ts.net"
@@ -112,13 +113,13 @@ def main() -> int:
         metrics.requests_ended([(200, "unary")] * AT_ONCE, received=0, sent=400)
 
     writer = LogWriter(os.open(os.devnull, os.O_WRONLY))
-    exchange = Ended(
+    exchange = Observed(
+        Admission(identity, bearer),
         head.method,
         head.target,
         head.user_agent,
-        head.forwarded_for,
-        identity,
         kind="unary",
+        forwarded_for=head.forwarded_for,
         bytes_received=0,
         bytes_sent=400,
     ).exchange()

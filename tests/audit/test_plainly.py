@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_network
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -22,13 +22,15 @@ from proxy.audit.policy import NO_STAGES, Policy, Rule, Stages
 from proxy.denial import Bearer
 from proxy.errors import ImpersonationNotAllowed, UpstreamReset
 from proxy.forwarded import chain
+from proxy.http.exchange import Exchange
 from proxy.http.service import Admission
 from proxy.impersonation import Impersonation
 from proxy.observe.access_log import outcome_of
 from proxy.observe.redaction import redact
 from proxy.rights import DOMAIN
 from proxy.speaker import PassedThrough
-from tests.audit.asking import PODS, Asking, Client
+from tests.audit.asking import PODS, asking
+from tests.observed import Observed
 
 NETWORKS = [ip_network("10.0.0.0/24")]
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2VjcmV0"
@@ -76,7 +78,9 @@ TARGETS = st.sampled_from(
 AGENTS = st.sampled_from([b"", b"kubectl", b"kubectm", b'a\xff"', b"x" * 300, b"x" * 1025]) | (
     st.just(b"Bearer " + JWT.encode())
 )
-CLAIMS = st.sampled_from([[], [b"6.6.6.6"], [b"6.6.6.6, 100.64.1.2"], [b"6.6.6.6", b"100.64.1.2"]])
+CLAIMS = st.sampled_from(
+    [(), (b"6.6.6.6",), (b"6.6.6.6, 100.64.1.2",), (b"6.6.6.6", b"100.64.1.2")]
+)
 FATES: list[dict[str, Any]] = [
     {},
     {"status": 404},
@@ -88,14 +92,14 @@ FATES: list[dict[str, Any]] = [
 
 
 @st.composite
-def askings(draw: st.DrawFn) -> Asking:
+def askings(draw: st.DrawFn) -> Observed:
     received = draw(st.floats(1_790_000_000, 1_790_000_003))
-    return Asking(
+    return asking(
         draw(st.sampled_from(ASKERS)),
         draw(TARGETS),
-        draw(AGENTS),
-        draw(CLAIMS),
-        Client(draw(st.sampled_from(["10.0.0.1", "10.0.1.1", "::1", "unix"]))),
+        user_agent=draw(AGENTS),
+        forwarded_for=draw(CLAIMS),
+        address=draw(st.sampled_from(["10.0.0.1", "10.0.1.1", "::1", "unix"])),
         method=draw(st.sampled_from([b"GET", b"PUT"])),
         audit_id=str(draw(st.uuids())),
         received_at=received,
@@ -109,10 +113,10 @@ def askings(draw: st.DrawFn) -> Asking:
     st.sampled_from(POLICIES),
     st.lists(st.lists(st.tuples(askings(), st.booleans()), max_size=8), max_size=6),
 )
-@example(memory.REMEMBERED, POLICIES[0], [[(Asking(asker), True)] for asker in ASKERS])
-@example(memory.REMEMBERED, POLICIES[1], [[(Asking(asker), False)] for asker in ASKERS])
+@example(memory.REMEMBERED, POLICIES[0], [[(asking(asker), True)] for asker in ASKERS])
+@example(memory.REMEMBERED, POLICIES[1], [[(asking(asker), False)] for asker in ASKERS])
 def test_events_are_those_that_are_written_plainly(
-    remembered: int, policy: Policy, batches: list[list[tuple[Asking, bool]]]
+    remembered: int, policy: Policy, batches: list[list[tuple[Observed, bool]]]
 ) -> None:
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patched:
@@ -121,19 +125,17 @@ def test_events_are_those_that_are_written_plainly(
         observer = AuditObserver(policy, [sink], NETWORKS)
         plain: list[str] = []
         for batch in batches:
-            told_early = [asking for asking, early in batch if early]
-            observer.admitted(cast("Any", told_early))
+            asked = [(observed.exchange(), early) for observed, early in batch]
+            told_early = [exchange for exchange, early in asked if early]
+            observer.admitted(told_early)
             if observer.early:
-                plain += [line for asking in told_early for line in received(policy, asking)]
-            ends = [asking for asking, _ in batch]
-            for asking in ends:
-                asking.ended_at = 2.0
-            observer.ended(cast("Any", ends))
-            for asking, early in batch:
-                plain += () if early and observer.early else received(policy, asking)
-                plain += complete(policy, asking)
-            for asking in ends:
-                asking.ended_at = 0.0
+                plain += [line for exchange in told_early for line in received(policy, exchange)]
+            for exchange, _ in asked:
+                exchange.ended_at = 2.0
+            observer.ended([exchange for exchange, _ in asked])
+            for exchange, early in asked:
+                plain += () if early and observer.early else received(policy, exchange)
+                plain += complete(policy, exchange)
     assert lines == plain
 
 
@@ -145,37 +147,37 @@ class Sink:
         self.lines += lines
 
 
-def received(policy: Policy, asking: Asking) -> Iterator[str]:
-    if "RequestReceived" in stages(policy, asking):
-        yield written(asking, "RequestReceived", asking.received_at)
+def received(policy: Policy, exchange: Exchange) -> Iterator[str]:
+    if "RequestReceived" in stages(policy, exchange):
+        yield written(exchange, "RequestReceived", exchange.received_at)
 
 
-def complete(policy: Policy, asking: Asking) -> Iterator[str]:
-    if "ResponseComplete" in stages(policy, asking):
-        status = status_of(asking.status, asking.error)
-        yield written(asking, "ResponseComplete", asking.completed_at, status, noted(asking))
+def complete(policy: Policy, exchange: Exchange) -> Iterator[str]:
+    if "ResponseComplete" in stages(policy, exchange):
+        status = status_of(exchange.status, exchange.error)
+        yield written(exchange, "ResponseComplete", exchange.completed_at, status, noted(exchange))
 
 
-def person(asking: Asking) -> tuple[str, Sequence[str]]:
+def person(exchange: Exchange) -> tuple[str, Sequence[str]]:
     """Who is audited as the user: whoever asked to be somebody else is themselves."""
-    assert asking.admission is not None
-    identity, bearer = asking.admission.identity, asking.admission.bearer
+    assert exchange.admission is not None
+    identity, bearer = exchange.admission.identity, exchange.admission.bearer
     if isinstance(identity, PassedThrough):
         return identity.username, identity.groups
     asker = bearer if identity.original else identity
     return asker.username, (*asker.groups, "system:authenticated")
 
 
-def stages(policy: Policy, asking: Asking) -> frozenset[Any]:
-    return policy.stages(*person(asking), asking.info)
+def stages(policy: Policy, exchange: Exchange) -> frozenset[Any]:
+    return policy.stages(*person(exchange), exchange.info)
 
 
-def users(asking: Asking) -> dict[str, Any]:
-    username, groups = person(asking)
+def users(exchange: Exchange) -> dict[str, Any]:
+    username, groups = person(exchange)
     user: dict[str, Any] = {"username": username, "uid": "", "groups": groups, "extra": {}}
     said = {"user": user}
-    assert asking.admission is not None
-    identity = asking.admission.identity
+    assert exchange.admission is not None
+    identity = exchange.admission.identity
     if isinstance(identity, Impersonation):
         extra: dict[str, list[str]] = {}
         for key, value in identity.extra:
@@ -190,32 +192,33 @@ def users(asking: Asking) -> dict[str, Any]:
     return {name: {key: who[key] for key in order if who.get(key)} for name, who in said.items()}
 
 
-def noted(asking: Asking) -> dict[str, str]:
-    assert asking.admission is not None
-    facts = asking.admission.bearer.facts
+def noted(exchange: Exchange) -> dict[str, str]:
+    assert exchange.admission is not None
+    facts = exchange.admission.bearer.facts
     said = {key: ", ".join(values) for key, values in facts.items()}
-    came = chain(asking.forwarded_for, asking.client.address, NETWORKS)
+    came = chain(exchange.head.forwarded_for, exchange.client.address, NETWORKS)
     said[f"{DOMAIN}/forwarded-for-unverified"] = came.unverified
-    said |= asking.annotations
-    if asking.error:
-        said[f"{DOMAIN}/reason"] = asking.error.label
-        said[f"{DOMAIN}/detail"] = asking.error.detail
-    said[f"{DOMAIN}/outcome"] = outcome_of(cast("Any", asking))
+    said |= exchange.annotations
+    if exchange.error:
+        said[f"{DOMAIN}/reason"] = exchange.error.label
+        said[f"{DOMAIN}/detail"] = exchange.error.detail
+    said[f"{DOMAIN}/outcome"] = outcome_of(exchange)
     return {key: value for key, value in said.items() if value}
 
 
 def written(
-    asking: Asking,
+    exchange: Exchange,
     stage: str,
     reached: float,
     status: Any = None,
     annotated: dict[str, str] | None = None,
 ) -> str:
-    agent, info = asking.agent[:MAX_USER_AGENT].decode("utf-8", "replace"), asking.info
-    if len(asking.agent) > MAX_USER_AGENT:
+    head, info = exchange.head, exchange.info
+    agent = head.user_agent[:MAX_USER_AGENT].decode("utf-8", "replace")
+    if len(head.user_agent) > MAX_USER_AGENT:
         agent += "...TRUNCATED"
-    came = chain(asking.forwarded_for, asking.client.address, NETWORKS)
-    peer = () if asking.client.address == "unix" else (asking.client.address,)
+    came = chain(head.forwarded_for, exchange.client.address, NETWORKS)
+    peer = () if exchange.client.address == "unix" else (exchange.client.address,)
     reference = {
         "resource": info.resource,
         "namespace": info.namespace,
@@ -228,16 +231,16 @@ def written(
         "kind": "Event",
         "apiVersion": "audit.k8s.io/v1",
         "level": "Metadata",
-        "auditID": asking.audit_id,
+        "auditID": exchange.audit_id,
         "stage": stage,
-        "requestURI": request_uri(asking.target),
+        "requestURI": request_uri(head.target),
         "verb": info.verb,
-        **users(asking),
+        **users(exchange),
         "sourceIPs": (*came.verified, *peer),
         "userAgent": agent,
         "objectRef": {k: v for k, v in reference.items() if v and info.is_resource_request},
         "responseStatus": status,
-        "requestReceivedTimestamp": moment(asking.received_at),
+        "requestReceivedTimestamp": moment(exchange.received_at),
         "stageTimestamp": moment(reached),
         "annotations": annotated,
     }

@@ -7,25 +7,35 @@ from typing import Any
 import pytest
 
 from proxy import errors
+from proxy.denial import Bearer
+from proxy.http.service import Admission
 from proxy.impersonation import Impersonation
 from proxy.missing_rule import MissingRule
 from proxy.observe.access_log import AccessLog
 from proxy.observe.log_writer import LogWriter
 from proxy.speaker import PassedThrough
 from tests.observe.conftest import Reader
-from tests.observe.ended import TARGET, Ended
+from tests.observed import Observed
+
+TARGET = b"/api/v1/namespaces/n%61/pods/p/exec?command=cat&command=/secret&token=abc"
 
 
 def acting(username: str, *groups: str, original: str = "") -> Impersonation:
     return Impersonation(username, groups, b"", 0, original=original)
 
 
+def by(identity: Impersonation | PassedThrough) -> Admission:
+    return Admission(identity, Bearer("alice@example.com"))
+
+
 ALICE = acting("alice@example.com", "dev", "ops")
-EXCHANGE = Ended(identity=ALICE)
+EXCHANGE = Observed(
+    by(ALICE), b"POST", TARGET, b"kubectl/v1.36", "upgrade", address="127.0.0.1:50000"
+)
 
 
-def write(log: AccessLog, ended: Ended) -> None:
-    log.write([ended.exchange()])
+def write(log: AccessLog, observed: Observed) -> None:
+    log.write([observed.exchange()])
 
 
 class Lines:
@@ -77,7 +87,7 @@ def test_a_refusal_names_its_reason_and_what_the_operator_may_know(lines: Lines)
     fields = lines.of(
         target=b"/version",
         status=401,
-        identity=None,
+        admission=None,
         answered_at=0.0,
         user_agent=b"",
         error=errors.AudienceMismatch("aud is 'other'"),
@@ -125,7 +135,7 @@ def test_long_fields_are_cut(lines: Lines) -> None:
     fields = lines.of(
         target=b"/" + b"p" * 5000,
         user_agent=b"u" * 5000,
-        identity=acting("alice", *(f"g{number}" for number in range(100))),
+        admission=by(acting("alice", *(f"g{number}" for number in range(100)))),
     )
     assert fields["path"] == "/" + "p" * 1023
     assert fields["user_agent"] == "u" * 256
@@ -148,11 +158,11 @@ def test_a_token_in_the_path_is_masked(lines: Lines) -> None:
     [
         {"method": b"GET"}, {"target": b"/other"},
         {"target": TARGET.replace(b"n%61", b"other")},
-        {"identity": None},
-        {"identity": acting("bob@example.com", "dev", "ops")},
-        {"identity": acting("alice@example.com", "dev")},
-        {"identity": acting("alice@example.com", "dev", "ops", original="bob")},
-        {"identity": PassedThrough("alice@example.com", ("dev", "ops"), b"")},
+        {"admission": None},
+        {"admission": by(acting("bob@example.com", "dev", "ops"))},
+        {"admission": by(acting("alice@example.com", "dev"))},
+        {"admission": by(acting("alice@example.com", "dev", "ops", original="bob"))},
+        {"admission": by(PassedThrough("alice@example.com", ("dev", "ops"), b""))},
         {"address": "unix"}, {"user_agent": b"other"}, {"forwarded_for": (b"10.0.0.1",)},
         {"status": 403}, {"client_left": True}, {"missing": MissingRule("list")},
         {"audit_id": "other"}, {"kind": "unary"}, {"bytes_received": 11}, {"bytes_sent": 21},
