@@ -19,7 +19,7 @@ import sys
 import sysconfig
 import tempfile
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class CompilingHook(BuildHookInterface):  # type: ignore[type-arg]
             sys.exit(f"{ASKED} is for wheels; `make compiled` compiles in place")
         self._folder = tempfile.TemporaryDirectory()
         try:
-            libraries = list(compiled(self.config["modules"], Path(self._folder.name)))
+            libraries = compiled(self.config["modules"], Path(self._folder.name))
         except NotCompiledError as error:
             sys.exit(str(error))
         build_data["pure_python"] = False
@@ -84,8 +84,8 @@ def _is_asked() -> bool:
     return asked == "1"
 
 
-def compiled(modules: Sequence[str], folder: Path) -> Iterator[Path]:
-    """Compile into an empty ``folder``; yields where the libraries are there, as in the package."""
+def compiled(modules: Sequence[str], folder: Path) -> list[Path]:
+    """Compile into an empty ``folder``; return where the libraries are there, as in the package."""
     try:
         from Cython.Build import cythonize
         from Cython.Compiler.Errors import CompileError
@@ -122,8 +122,8 @@ def compiled(modules: Sequence[str], folder: Path) -> Iterator[Path]:
             command.run()
     except (CompileError, BaseError) as error:
         raise NotCompiledError(f"compiling failed: {error}") from None
-    for module in modules:
-        yield Path(module.replace(".", "/") + sysconfig.get_config_var("EXT_SUFFIX"))
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    return [Path(module.replace(".", "/") + suffix) for module in modules]
 
 
 def _require_compiler() -> None:
@@ -190,7 +190,7 @@ def _project() -> dict[str, Any]:
 def compile_in_place() -> None:
     """Put the libraries beside their sources, in place of any that are there."""
     with tempfile.TemporaryDirectory() as name:
-        libraries = list(compiled(wanted(), Path(name)))
+        libraries = compiled(wanted(), Path(name))
         for old in (ROOT / "proxy").rglob("*.so"):
             old.unlink()  # and not written over: a process that runs has it mapped
         for library in libraries:

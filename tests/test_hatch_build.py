@@ -94,7 +94,7 @@ def test_without_cython_the_error_names_the_lock(
     with pytest.raises(
         NotCompiledError, match=r"compiling needs Cython.*requirements/compile\.lock"
     ):
-        list(compiled([ONE], tmp_path))
+        compiled([ONE], tmp_path)
 
 
 def test_without_pythons_headers_the_error_names_their_package(
@@ -102,7 +102,7 @@ def test_without_pythons_headers_the_error_names_their_package(
 ) -> None:
     monkeypatch.setattr("sysconfig.get_path", lambda _name: str(tmp_path))
     with pytest.raises(NotCompiledError, match=r"no .*/Python\.h: apt-get install python3-dev"):
-        list(compiled([ONE], tmp_path))
+        compiled([ONE], tmp_path)
 
 
 @pytest.mark.parametrize(
