@@ -26,12 +26,6 @@ cdef class ClientConnection(Client):
     cdef public Exchange exchange
     cdef public Limits limits
     cdef public Place place
-    cpdef send(self, bytes data)
-    cpdef join(self, tunnel)
-    cpdef cut(self)
-    cpdef exchange_ended(self, bint close, bint request_done)
-    @cython.locals(pause=bint)
-    cpdef update_reading(self)
     cpdef close_if_idle(self)
     cdef _advance(self)
     @cython.locals(head=RequestHead, exchange=Exchange)

@@ -10,8 +10,5 @@ cdef class BatchObserver(Witness):
 cdef class Together(Several):
     cdef public list _heeding, _answered, _ended, _beginnings, _ends
     cdef public object _timer
-    cpdef admitted(self, exchange)
-    cpdef answered(self, exchange)
-    cpdef ended(self, exchange)
     cdef _collect(self, list collected, Exchange exchange)
     cpdef flush(self)
