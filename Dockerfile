@@ -29,8 +29,8 @@ RUN /opt/installer/bin/pip --python /opt/venv/bin/python install --no-compile --
 # Each of these, and what is ours, falls back to Python, or to nothing, without a word where its C
 # part is missing.
 RUN /opt/venv/bin/python -c 'import uvloop.loop, httptools.parser.parser, aiohttp._http_parser, \
-    aiohttp._http_writer, aiohttp._websocket.mask, frozenlist._frozenlist, multidict._multidict, \
-    propcache._helpers_c, yarl._quoting_c' \
+    aiohttp._http_writer, aiohttp._websocket.mask, multidict._multidict, propcache._helpers_c, \
+    yarl._quoting_c' \
  && /opt/venv/bin/python -c 'import sys, proxy.server; from proxy.version import is_compiled; \
     sys.exit(not is_compiled())'
 # A read-only root never gets bytecode of its own. The usual kind holds the time of its build.

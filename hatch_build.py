@@ -88,6 +88,7 @@ def compiled(modules: Sequence[str], folder: Path) -> list[Path]:
     """Compile into an empty ``folder``; return where the libraries are there, as in the package."""
     try:
         from Cython.Build import cythonize
+        from Cython.Compiler import Options
         from Cython.Compiler.Errors import CompileError
         from setuptools import Distribution, Extension
         from setuptools.errors import BaseError
@@ -97,6 +98,7 @@ def compiled(modules: Sequence[str], folder: Path) -> list[Path]:
             " pip install --require-hashes -r requirements/compile.lock"
         ) from None
     _require_compiler()
+    Options.docstrings = False  # the sources beside the libraries have them
     copy_for_c(folder)
     jobs = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:

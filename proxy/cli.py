@@ -21,7 +21,7 @@ from proxy.config import Config, ConfigError, load
 from proxy.config.files import CheckAudit
 from proxy.config.model import AUDIT, IDENTITY, SESSIONS, TOKENS
 from proxy.config.usage import flags_help
-from proxy.version import installed_version, is_compiled
+from proxy.version import VERSION, is_compiled
 
 PROGRAM: Final = "headlamp-auth-proxy"
 USAGE_ERROR: Final = 2
@@ -174,7 +174,7 @@ def _version(arguments: Sequence[str]) -> int:
     if arguments:
         return _wrong(f"version takes no arguments, but got {arguments[0]!a}")
     form = " (compiled)" if is_compiled() else ""
-    sys.stdout.write(f"{PROGRAM} {installed_version()}{form}\n")
+    sys.stdout.write(f"{PROGRAM} {VERSION}{form}\n")
     return 0
 
 

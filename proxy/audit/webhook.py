@@ -24,7 +24,7 @@ from proxy.audit.event import API_VERSION
 from proxy.credentials.kubeconfig import Webhook
 from proxy.errors import CredentialUnavailable
 from proxy.outage import Outage
-from proxy.version import installed_version
+from proxy.version import VERSION
 
 MAX_QUEUED: Final = 10_000  # events
 MAX_QUEUED_SIZE: Final = 16 << 20  # characters of ASCII, for a request's URI may be long
@@ -33,7 +33,7 @@ COLLECTING: Final = 1.0  # seconds that a batch may wait to become larger
 TIMEOUT: Final = 30.0  # seconds for one attempt
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts, doubled each time
 FLUSHING: Final = 5.0  # seconds at the end for what is queued
-_USER_AGENT: Final = f"headlamp-auth-proxy/{installed_version()} (audit)"
+_USER_AGENT: Final = f"headlamp-auth-proxy/{VERSION} (audit)"
 _LIST: Final = f'{{"kind":"EventList","apiVersion":"{API_VERSION}","metadata":{{}},"items":['
 
 _log = logging.getLogger(__name__)

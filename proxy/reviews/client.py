@@ -28,12 +28,12 @@ from proxy.outage import REMIND_EVERY, Outage
 from proxy.reviews import documents
 from proxy.reviews.documents import Access, Outcome, Question, Review, Rules, TokenStatus, Unknown
 from proxy.userinfo import UserInfo
-from proxy.version import installed_version
+from proxy.version import VERSION
 
 TIMEOUT: Final = 5.0  # seconds for one review, waiting for a connection included
 CONCURRENT: Final = 16  # reviews under way; more wait their turn
 MAX_ANSWER_BYTES: Final = 1 << 20
-USER_AGENT: Final = f"headlamp-auth-proxy/{installed_version()} (reviews)"
+USER_AGENT: Final = f"headlamp-auth-proxy/{VERSION} (reviews)"
 
 Header = tuple[str, str]
 OnReview = Callable[[str, Outcome, float], None]  # kind, outcome, seconds

@@ -61,7 +61,7 @@ from proxy.server.running import (
 )
 from proxy.server.showing import Parts, checks_of, show
 from proxy.sessions.sessions import Sessions
-from proxy.version import installed_version, is_compiled
+from proxy.version import VERSION, is_compiled
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def prepare(config: Config) -> int:
 async def _run(config: Config, writer: LogWriter) -> int:
     asyncio.get_running_loop().set_exception_handler(log_unhandled)
     stop = Stop()
-    metrics = Metrics(installed_version(), compiled=is_compiled())
+    metrics = Metrics(VERSION, compiled=is_compiled())
     writer.on_drop = metrics.log_lines_dropped.inc
     async with contextlib.AsyncExitStack() as stack:
         upstream, credential = upstream_of(config)

@@ -38,7 +38,7 @@ from proxy.reviews.self_check import SelfCheck
 from proxy.reviews.tokens import TokenReviews
 from proxy.sessions.recorder import Recorder
 from proxy.sockets import RESERVED, affordable_connections
-from proxy.version import installed_version
+from proxy.version import VERSION
 
 if TYPE_CHECKING:
     from proxy.deny_file import DenyFile
@@ -186,7 +186,7 @@ def tracing_of(config: Config) -> Tracing | None:
             "installed; install headlamp-auth-proxy[tracing]"
         ) from error
     exporter = OTLPSpanExporter(f"{config.tracing_otlp_endpoint}/v1/traces")
-    return Tracing(exporter, config.tracing_sampling_rate_per_million, installed_version())
+    return Tracing(exporter, config.tracing_sampling_rate_per_million, VERSION)
 
 
 def certificate_of(config: Config) -> ServingCertificate | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.tools.deploy.mounts import Mount
-from proxy.version import installed_version
+from proxy.version import VERSION
 
 Object = dict[str, Any]
 
@@ -42,7 +42,7 @@ FIXED_FLAGS: Final = ("--listen", "--trust-dir", "--cert-dir", "--admin-listen")
 
 
 def default_image() -> str:
-    return f"{IMAGE}:{installed_version()}"
+    return f"{IMAGE}:{VERSION}"
 
 
 @dataclass(frozen=True, slots=True)
