@@ -27,7 +27,7 @@ _VARIABLES: Final = {
 def load_aiohttp() -> None:
     """Import it; whoever imports it later finds it so. Called before there are threads."""
     with _nothing_to_gather():
-        import aiohttp.web  # noqa: F401
+        import aiohttp.web_server  # noqa: F401
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ k8s.io/apiserver/pkg/server/healthz.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import inspect
 import logging
@@ -17,15 +18,28 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response
+from aiohttp.web_server import Server
 from prometheus_client import CollectorRegistry
-from prometheus_client.aiohttp import make_aiohttp_handler
+from prometheus_client.exposition import choose_encoder
 
 _BACKLOG: Final = 128
 _SHUTDOWN: Final = 1.0  # seconds that a scrape under way may still take
 _FAMILY_MISSING: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
+_METHODS: Final = ("GET", "HEAD")
+_ALLOWED: Final = ", ".join(_METHODS)
+_HEADERS: Final = {
+    hdrs.SERVER: "headlamp-auth-proxy",  # and not what it is made with, in which versions
+    hdrs.CACHE_CONTROL: "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+
 _log = logging.getLogger(__name__)
+
+Handler = Callable[[BaseRequest], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,47 +51,97 @@ class Check:
     required: bool = True
 
 
+class Admin:
+    """What listens, until ``cleanup``."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._listeners: list[asyncio.Server] = []
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens: host and port."""
+        sockets = [listening for each in self._listeners for listening in each.sockets]
+        return [listening.getsockname()[:2] for listening in sockets]
+
+    async def listen(self, host: str, port: int) -> None:
+        """Listen there. Raises OSError if it cannot."""
+        loop = asyncio.get_running_loop()
+        if host:
+            listener = await loop.create_server(self._server, host, port, backlog=_BACKLOG)
+            self._listeners.append(listener)
+            return
+        for listening in _everywhere(port):
+            listener = await loop.create_server(self._server, sock=listening, backlog=_BACKLOG)
+            self._listeners.append(listener)
+
+    async def cleanup(self) -> None:
+        """Listen no more, and let what is under way finish, for a moment."""
+        for listener in self._listeners:
+            listener.close()
+        await asyncio.sleep(0)  # so that what has been accepted by now is under way
+        self._server.pre_shutdown()
+        await self._server.shutdown(_SHUTDOWN)
+
+
 async def serve_admin(
     registry: CollectorRegistry, checks: Sequence[Check], host: str, port: int
-) -> web.AppRunner:
-    """Listen and serve until ``cleanup()`` of the runner that is returned.
+) -> Admin:
+    """Listen and serve until ``cleanup()`` of what is returned.
 
     An empty ``host`` is all addresses of both families, or of IPv4 where there is no IPv6. Raises
     ``OSError`` if it cannot listen.
     """
-    runner = web.AppRunner(admin_app(registry, checks), access_log=None, shutdown_timeout=_SHUTDOWN)
-    await runner.setup()
+    admin = Admin(Server(answering(registry, checks), access_log=None))
     try:
-        if host:
-            await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
-        else:
-            for listening in _everywhere(port):
-                await web.SockSite(runner, listening, backlog=_BACKLOG).start()
+        await admin.listen(host, port)
     except BaseException:
-        await runner.cleanup()
+        await admin.cleanup()
         raise
-    return runner
+    return admin
 
 
-def admin_app(registry: CollectorRegistry, checks: Sequence[Check]) -> web.Application:
-    """Return the application, for any listener."""
+def answering(registry: CollectorRegistry, checks: Sequence[Check]) -> Handler:
+    """Return what answers a request.
 
-    async def readyz(request: web.Request) -> web.Response:
+    It is three pages, for which aiohttp's applications and routes would be 1 MiB of code more.
+    """
+
+    async def metrics(request: BaseRequest) -> Response:
+        return _metrics(registry, request)
+
+    async def livez(_request: BaseRequest) -> Response:
+        return Response(text="ok\n")
+
+    async def readyz(request: BaseRequest) -> Response:
         return await _readyz(checks, verbose="verbose" in request.query)
 
-    app = web.Application()
-    app.router.add_get("/metrics", make_aiohttp_handler(registry))
-    app.router.add_get("/livez", _livez)
-    app.router.add_get("/readyz", readyz)
-    app.on_response_prepare.append(_set_headers)
-    return app
+    pages: dict[str, Handler] = {"/metrics": metrics, "/livez": livez, "/readyz": readyz}
+
+    async def answer(request: BaseRequest) -> Response:
+        page = pages.get(request.path)
+        if page is None:
+            response = Response(status=404, text=f"not found; there is {', '.join(pages)}\n")
+        elif request.method not in _METHODS:
+            response = Response(status=405, text="use GET\n", headers={hdrs.ALLOW: _ALLOWED})
+        else:
+            response = await page(request)
+        response.headers.update(_HEADERS)
+        return response
+
+    return answer
 
 
-async def _livez(_request: web.Request) -> web.Response:
-    return web.Response(text="ok\n")
+def _metrics(registry: CollectorRegistry, request: BaseRequest) -> Response:
+    encode, content_type = choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, ())))
+    names = request.query.getall("name[]", ())
+    body = encode(registry.restricted_registry(names) if names else registry)
+    response = Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+    response.enable_compression()
+    return response
 
 
-async def _readyz(checks: Sequence[Check], *, verbose: bool) -> web.Response:
+async def _readyz(checks: Sequence[Check], *, verbose: bool) -> Response:
     ready = True
     lines = []
     for check in checks:
@@ -86,7 +150,7 @@ async def _readyz(checks: Sequence[Check], *, verbose: bool) -> web.Response:
         lines.append(f"[+]{check.name} ok" if passed else f"[-]{check.name} failed")
     lines.append(f"readyz check {'passed' if ready else 'failed'}")
     text = "\n".join(lines) if verbose else "ok" if ready else "not ready"
-    return web.Response(status=200 if ready else 503, text=f"{text}\n")
+    return Response(status=200 if ready else 503, text=f"{text}\n")
 
 
 async def _passes(check: Check) -> bool:
@@ -97,12 +161,6 @@ async def _passes(check: Check) -> bool:
     except Exception:  # noqa: BLE001 - whatever it is, it is no reason to be ready
         _log.exception("a readiness check failed to run", extra={"check": check.name})
         return False
-
-
-async def _set_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.pop(hdrs.SERVER, None)
-    response.headers[hdrs.CACHE_CONTROL] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
 
 
 def _everywhere(port: int) -> list[socket.socket]:

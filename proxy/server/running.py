@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from proxy.observe.tracing import Tracing
 
 HOUSEKEEPING: Final = 1.0  # seconds between two rounds
-GIVE_BACK_EVERY: Final = 10  # rounds
+GIVE_BACK_EVERY: Final = 5  # rounds
 LAST_SPANS: Final = 3.0  # seconds that a collector has for them at the end
 
 _log = logging.getLogger(__name__)

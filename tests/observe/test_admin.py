@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 from prometheus_client import CollectorRegistry, Counter
 
 from proxy.observe import admin
@@ -28,7 +28,7 @@ def free_port() -> int:
 class Admin:
     """A listener on loopback, and a client for it."""
 
-    def __init__(self, client: ClientSession, runners: list[web.AppRunner]) -> None:
+    def __init__(self, client: ClientSession, runners: list[admin.Admin]) -> None:
         self.registry = CollectorRegistry()
         self.client = client
         self._runners = runners
@@ -46,7 +46,7 @@ class Admin:
 
 @pytest.fixture
 async def listener() -> AsyncIterator[Admin]:
-    runners: list[web.AppRunner] = []
+    runners: list[admin.Admin] = []
     async with ClientSession(auto_decompress=False) as client:
         yield Admin(client, runners)
     for runner in runners:
@@ -146,6 +146,25 @@ async def test_metrics_speak_openmetrics_and_gzip_if_asked(listener: Admin) -> N
         assert gzip.decompress(await response.read()).endswith(b"# EOF\n")
 
 
+async def test_metrics_can_be_asked_for_by_name(listener: Admin) -> None:
+    for name in ("tries", "others"):
+        Counter(name, "Some.", registry=listener.registry).inc()
+    url = await listener.serve()
+    asked = {"Accept-Encoding": "identity"}
+    async with listener.client.get(f"{url}/metrics?name[]=tries_total", headers=asked) as response:
+        text = await response.text()
+    assert "tries_total 1.0" in text
+    assert "others_total" not in text
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+async def test_nothing_can_be_done_to_it(listener: Admin, method: str, path: str) -> None:
+    url = await listener.serve()
+    async with listener.client.request(method, f"{url}{path}") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
+
+
 @pytest.mark.parametrize(
     "path",
     ["/", "/healthz", "/metrics/", "/livez/x", "/api/v1/pods", "/.auth-proxy/whoami", "//metrics"],
@@ -158,11 +177,11 @@ async def test_there_is_nothing_else(listener: Admin, method: str, path: str) ->
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz", "/nothing"])
-async def test_no_answer_is_cached_or_names_its_server(listener: Admin, path: str) -> None:
+async def test_no_answer_is_cached_or_names_what_serves_it(listener: Admin, path: str) -> None:
     url = await listener.serve()
     async with listener.client.get(f"{url}{path}") as response:
         assert response.headers["Cache-Control"] == "no-store"
-        assert "Server" not in response.headers
+        assert response.headers["Server"] == "headlamp-auth-proxy"
 
 
 def reaches(family: socket.AddressFamily, host: str, port: int) -> bool:
