@@ -44,7 +44,7 @@ from proxy.credentials.credential import from_files
 from proxy.gate import Gate
 from proxy.headers import RequestHeaders
 from proxy.http.listener import ClientConnection, Listener
-from proxy.http.pool import Pool
+from proxy.http.pool import MAX_IDLE, Pool
 from proxy.http.service import Admission, Service
 from proxy.http.upstream import UpstreamConnection
 from proxy.impersonation import Policy
@@ -153,9 +153,10 @@ class Joined:
         self.upstream = UpstreamConnection(self.pool._forget, self.pool._heads.read)
         self.upstream.connection_made(self.up)
         self.upstream.tls = context
-        self.upstream.opened_at = self.upstream.idle_since = asyncio.get_running_loop().time()
+        self.upstream.opened_at = now = asyncio.get_running_loop().time()
+        self.upstream.usable_until = now + MAX_IDLE
         self.pool._open.add(self.upstream)
-        self.pool._idle.append((self.upstream.number, self.upstream))
+        self.pool._idle.append(self.upstream)
 
     def check(self, request: bytes) -> None:
         """Convince oneself that a request goes all the way."""

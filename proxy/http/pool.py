@@ -5,17 +5,15 @@ connection that turns out to be dead so makes all idle ones suspect, and they ar
 request after request wait for one of them.
 
 Connections are not counted against a limit: each is in use by one client's request, and clients
-are limited where they arrive. The oldest is used next, so that the younger ones can grow idle and
-go, soon where a rush has left many; those that stay were then made before the rush, and what they
-hold does not lie scattered between what it has left. A connection is never older than ``MAX_AGE``,
-so that load balancers in front of the API server get their chance, and never outlives the TLS
-settings that it was made with.
+are limited where they arrive. The one last used is used next, so that the others can grow old
+and go, soon where a rush has left many. A connection is never older than ``MAX_AGE``, so that load
+balancers in front of the API server get their chance, and never outlives the TLS settings that it
+was made with.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import socket
 import ssl
 from collections.abc import Callable
@@ -84,8 +82,7 @@ class Pool:
         self._heads = ResponseReader()
         self._loop = asyncio.get_running_loop()
         self._context: ssl.SSLContext | None = None  # that the idle connections were made with
-        self._idle: list[tuple[int, UpstreamConnection]] = []  # by number, as a heap
-        self._made = 0
+        self._idle: list[UpstreamConnection] = []  # the one last used at the end
         self._open: set[UpstreamConnection] = set()
         self.reachable = True  # as far as the last attempt to connect told
 
@@ -103,8 +100,8 @@ class Pool:
             self.close_idle()
         now = self._loop.time()
         while self._idle:
-            connection = heapq.heappop(self._idle)[1]
-            if not self._expired(connection, now, MAX_IDLE):
+            connection = self._idle.pop()
+            if not self._expired(connection, now):
                 return connection
             connection.transport.close()
         return None
@@ -136,8 +133,6 @@ class Pool:
         keep_alive(transport)
         connection.give_up_after(UNACKNOWLEDGED)
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
-        self._made += 1
-        connection.number = self._made
         connection.opened_at = self._loop.time()
         connection.tls = context
         if context is not self._context:
@@ -149,26 +144,23 @@ class Pool:
     def give_back(self, connection: UpstreamConnection) -> None:
         """Take a connection back from an exchange that is done; keep it if it may be kept."""
         if connection.release() and connection.tls is self._context:
-            connection.idle_since = self._loop.time()
-            heapq.heappush(self._idle, (connection.number, connection))
+            now = self._loop.time()
+            idle = MAX_IDLE if len(self._idle) < KEPT else SPARE_IDLE
+            connection.usable_until = min(now + idle, connection.opened_at + MAX_AGE)
+            self._idle.append(connection)
         else:
             connection.close()
 
     def expire(self) -> None:
         """Close what has been idle, or has lived, too long; called once in a while."""
         now = self._loop.time()
-        kept: list[tuple[int, UpstreamConnection]] = []
-        for entry in sorted(self._idle):
-            connection = entry[1]
-            if self._expired(connection, now, MAX_IDLE if len(kept) < KEPT else SPARE_IDLE):
-                connection.transport.close()
-            else:
-                kept.append(entry)
-        self._idle = kept
+        for connection in [c for c in self._idle if self._expired(c, now)]:
+            self._idle.remove(connection)
+            connection.transport.close()
 
     def close_idle(self) -> None:
         while self._idle:
-            self._idle.pop()[1].transport.close()
+            self._idle.pop().transport.close()
 
     def abort(self) -> None:
         """End every connection at once."""
@@ -176,14 +168,12 @@ class Pool:
         for connection in list(self._open):
             connection.transport.abort()
 
-    def _expired(self, connection: UpstreamConnection, now: float, idle: float) -> bool:
-        until = min(connection.idle_since + idle, connection.opened_at + MAX_AGE)
-        return now > until or connection.transport.is_closing()
+    def _expired(self, connection: UpstreamConnection, now: float) -> bool:
+        return now > connection.usable_until or connection.transport.is_closing()
 
     def _forget(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
-        if (entry := (connection.number, connection)) in self._idle:
-            self._idle.remove(entry)
-            heapq.heapify(self._idle)
+        if connection in self._idle:
+            self._idle.remove(connection)
         if connection.vanished:
             self.close_idle()

@@ -24,8 +24,7 @@ cdef class UpstreamConnection:
     cdef public bytes _buffer
     cdef public Py_ssize_t _head_bytes
     cdef public bint _clean, _keep_alive, _paused, heard, lost, reused, vanished
-    cdef public double idle_since, opened_at
-    cdef public Py_ssize_t number
+    cdef public double opened_at, usable_until
     cpdef begin(self, Owner owner, bytes data)
     cpdef give_up_after(self, Py_ssize_t seconds)
     cpdef bint release(self)

@@ -63,8 +63,7 @@ class UpstreamConnection:  # and no asyncio.Protocol: C has no base that is Pyth
     ``reused`` says that it has served an exchange before the present one; ``heard`` that a byte
     of the present answer has come; ``vanished`` that the connection was lost because nothing was
     heard of the other machine any more. ``read`` is ``parse_response``, or does what that does.
-    ``opened_at`` and ``idle_since`` are loop times in seconds; ``number`` counts the connections of
-    a pool.
+    ``opened_at`` and ``usable_until`` (for another exchange) are loop times in seconds.
     """
 
     __slots__ = (
@@ -79,14 +78,13 @@ class UpstreamConnection:  # and no asyncio.Protocol: C has no base that is Pyth
         "_read",
         "_tunnel",
         "heard",
-        "idle_since",
         "lost",
-        "number",
         "opened_at",
         "owner",
         "reused",
         "tls",
         "transport",
+        "usable_until",
         "vanished",
     )
 
@@ -98,8 +96,7 @@ class UpstreamConnection:  # and no asyncio.Protocol: C has no base that is Pyth
         read: Callable[[bytes], ResponseHead],
     ) -> None:
         self.owner: Owner | None = None
-        self.number = 0
-        self.opened_at = self.idle_since = 0.0
+        self.opened_at = self.usable_until = 0.0
         self.reused = self.heard = self.lost = self.vanished = False
         self.tls: ssl.SSLContext | None = None  # that it was made with
         self._on_lost = on_lost

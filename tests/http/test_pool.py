@@ -65,14 +65,15 @@ async def ask(pool: Pool, upstream: Upstream, answer: bytes = OK) -> UpstreamCon
     return (await asked(pool, upstream, answer))[0]
 
 
-async def test_the_oldest_connection_is_used_next(pool: Pool, upstream: Upstream) -> None:
-    connections = [await ask(pool, upstream) for _ in range(3)]
-    assert (pool.idle, pool.active) == (0, 3)
-    first, second, third = connections
-    for connection in (third, first, second):
-        pool.give_back(connection)
-    assert (pool.idle, pool.active) == (3, 0)
-    assert [pool.take() for _ in range(4)] == [first, second, third, None]
+async def test_the_connection_last_used_is_used_next(pool: Pool, upstream: Upstream) -> None:
+    first, second = await ask(pool, upstream), await ask(pool, upstream)
+    assert (pool.idle, pool.active) == (0, 2)
+    pool.give_back(first)
+    pool.give_back(second)
+    assert (pool.idle, pool.active) == (2, 0)
+    assert pool.take() is second
+    assert pool.take() is first
+    assert pool.take() is None
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ async def test_what_a_rush_has_left_over_goes_sooner(
     monkeypatch.setattr("proxy.http.pool.KEPT", 2)
     monkeypatch.setattr("proxy.http.pool.SPARE_IDLE", -1.0)
     rush = [await ask(pool, upstream) for _ in range(4)]
-    for connection in reversed(rush):
+    for connection in rush:
         pool.give_back(connection)
     pool.expire()
     assert [connection.transport.is_closing() for connection in rush] == [False, False, True, True]
