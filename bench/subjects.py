@@ -123,19 +123,6 @@ def _naive(stage: Stage, folder: Path, upstream: int) -> Iterator[tuple[int, int
         yield port, pid
 
 
-def _as_in_the_image(bytecode: Path) -> dict[str, str]:
-    """Return an environment in which bytecode is as in the image, and at hand before a start."""
-    env = {
-        "PYTHONDONTWRITEBYTECODE": "",
-        "PYTHONOPTIMIZE": "2",
-        "PYTHONPYCACHEPREFIX": str(bytecode),
-    }
-    if not bytecode.exists():
-        argv = [sys.executable, "-c", "import proxy.server"]
-        subprocess.run(argv, env={**os.environ, **env}, check=True)
-    return env
-
-
 @contextmanager
 def _ours(stage: Stage, folder: Path, upstream: int, *flags: str) -> Iterator[tuple[int, int]]:
     serve = Serve(
@@ -148,7 +135,7 @@ def _ours(stage: Stage, folder: Path, upstream: int, *flags: str) -> Iterator[tu
         f"--upstream-token-file={stage.token_file}",
         "--shutdown-grace=1s",
         *flags,
-        env=_as_in_the_image(stage.folder / "bytecode"),
+        env=stage.bytecode,
     )
     with _read_as_it_comes(serve.log), serve:
         yield serve.port, serve.pid
