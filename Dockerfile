@@ -34,8 +34,7 @@ RUN /opt/venv/bin/python -c 'import uvloop.loop, httptools.parser.parser, aiohtt
  && /opt/venv/bin/python -c 'import sys, proxy.server; from proxy.version import is_compiled; \
     sys.exit(not is_compiled())'
 # A read-only root never gets bytecode of its own. The usual kind holds the time of its build.
-# It is without docstrings and asserts, on which nothing here relies: 1.5 MiB less are resident.
-ENV PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONOPTIMIZE=2 PYTHONHASHSEED=0
+ENV PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONHASHSEED=0
 RUN stdlib="$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode checked-hash \
     -x '^/usr/.*/(ensurepip|idlelib|lib2to3|site-packages|test|tkinter|turtledemo)/' \
@@ -48,7 +47,7 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* \
     /usr/local/lib/python3*/ensurepip /usr/lib/python3*/ensurepip /usr/share/python-wheels
 COPY --from=build /opt/bytecode /opt/bytecode
 COPY --from=build /opt/venv /opt/venv
-ENV PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONOPTIMIZE=2 PYTHONDONTWRITEBYTECODE=1
+ENV PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 ENTRYPOINT ["/opt/venv/bin/headlamp-auth-proxy"]
 CMD ["serve"]

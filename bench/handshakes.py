@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import compileall
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
+from typing import Final
 
 from bench.client import Connection, each, percentiles
 from bench.client import run as run_client
@@ -13,6 +16,8 @@ from bench.kernel import cpu_seconds, resident_kib
 from bench.record import Figures
 from bench.run import Run
 from bench.subjects import Subject, started
+
+PROGRAM: Final = Path(__file__).parents[1] / "proxy"
 
 
 def fresh(run: Run) -> None:
@@ -45,6 +50,8 @@ def tokens(run: Run) -> None:
 
 def start(run: Run) -> None:
     """From nothing to the first answer, and what is resident then."""
+    # An image and an installed wheel have bytecode; a checkout may not, nor be given any.
+    compileall.compile_dir(PROGRAM, quiet=1)
     for _ in range(run.rounds):
         for name in run.names:
             run.attempt(f"start: {name}", partial(_started, run, name))

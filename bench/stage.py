@@ -1,18 +1,12 @@
 """What stands around the proxies: an issuer, certificates, tokens and the upstream.
 
-And our proxy's bytecode, which is at hand before a start and without docstrings and asserts, as in
-the image: ``bytecode`` is the environment that has a process use it.
-
 The upstream of requests is an nginx that serves files, because it costs least. It counts what it
 was asked, so that CPU and requests can be compared over a window within a run.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -44,17 +38,10 @@ class Stage:
         self.token_file = folder / "token"
         self.certificate, self.key = folder / "tls.crt", folder / "tls.key"
         self.files_port, self.count_port = free_port(), free_port()
-        self.bytecode = {
-            "PYTHONDONTWRITEBYTECODE": "",
-            "PYTHONOPTIMIZE": "2",
-            "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
-        }
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with self._stack as stack:
-            loads = [sys.executable, "-c", "import proxy.server"]
-            subprocess.run(loads, env={**os.environ, **self.bytecode}, check=True)
             ca = trustme.CA()
             issued = ca.issue_cert("127.0.0.1", "localhost")
             ca.cert_pem.write_to_path(self.ca_file)

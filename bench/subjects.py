@@ -1,8 +1,7 @@
 """The proxies under measurement, each with one process that works, and TLS on both sides.
 
 This proxy is started as it ships: limits, metrics, guard and access log are on, and the log goes
-into a pipe that somebody reads, as in a container; and as in the image, its bytecode is without
-docstrings and asserts.
+into a pipe that somebody reads, as in a container.
 """
 
 from __future__ import annotations
@@ -135,7 +134,6 @@ def _ours(stage: Stage, folder: Path, upstream: int, *flags: str) -> Iterator[tu
         f"--upstream-token-file={stage.token_file}",
         "--shutdown-grace=1s",
         *flags,
-        env=stage.bytecode,
     )
     with _read_as_it_comes(serve.log), serve:
         yield serve.port, serve.pid

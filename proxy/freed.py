@@ -13,6 +13,6 @@ import contextlib
 def give_back() -> None:
     """Do so where the C library can (``malloc_trim(3)``); elsewhere nothing happens."""
     with contextlib.suppress(Exception):  # whatever is missing, nobody must notice
-        import ctypes  # when ten seconds have passed, and not at the start
+        import ctypes  # when five seconds have passed, and not at the start
 
         ctypes.CDLL(None).malloc_trim(0)

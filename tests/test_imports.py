@@ -9,6 +9,8 @@ from tests.serving import Serve, issuer_in_thread
 
 # Each loaded only where something is configured, or by tools: memory and start for nobody.
 UNUSED = {
+    "aiohttp.web": "tools",
+    "aiohttp.web_app": "tools",
     "aiohttp_socks": "--oidc-http-proxy",
     "authlib": "tools",
     "cel_expr_python": "expressions",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import inspect
 import logging
 import socket
@@ -20,7 +21,7 @@ from typing import Final
 
 from aiohttp import hdrs
 from aiohttp.web_request import BaseRequest
-from aiohttp.web_response import Response
+from aiohttp.web_response import Response, StreamResponse
 from aiohttp.web_server import Server
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -31,11 +32,6 @@ _FAMILY_MISSING: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 _METHODS: Final = ("GET", "HEAD")
 _ALLOWED: Final = ", ".join(_METHODS)
-_HEADERS: Final = {
-    hdrs.SERVER: "headlamp-auth-proxy",  # and not what it is made with, in which versions
-    hdrs.CACHE_CONTROL: "no-store",
-    "X-Content-Type-Options": "nosniff",
-}
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +45,15 @@ class Check:
     name: str
     passes: Callable[[], bool | Awaitable[bool]]
     required: bool = True
+
+
+class _Request(BaseRequest):
+    """Sees to the headers of every answer, those that aiohttp makes of its own accord included."""
+
+    async def _prepare_hook(self, response: StreamResponse) -> None:
+        response.headers.pop(hdrs.SERVER, None)
+        response.headers[hdrs.CACHE_CONTROL] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
 
 
 class Admin:
@@ -92,7 +97,13 @@ async def serve_admin(
     An empty ``host`` is all addresses of both families, or of IPv4 where there is no IPv6. Raises
     ``OSError`` if it cannot listen.
     """
-    admin = Admin(Server(answering(registry, checks), access_log=None))
+    loop = asyncio.get_running_loop()
+    server = Server(
+        answering(registry, checks),
+        access_log=None,
+        request_factory=functools.partial(_Request, loop=loop),
+    )
+    admin = Admin(server)
     try:
         await admin.listen(host, port)
     except BaseException:
@@ -121,13 +132,10 @@ def answering(registry: CollectorRegistry, checks: Sequence[Check]) -> Handler:
     async def answer(request: BaseRequest) -> Response:
         page = pages.get(request.path)
         if page is None:
-            response = Response(status=404, text=f"not found; there is {', '.join(pages)}\n")
-        elif request.method not in _METHODS:
-            response = Response(status=405, text="use GET\n", headers={hdrs.ALLOW: _ALLOWED})
-        else:
-            response = await page(request)
-        response.headers.update(_HEADERS)
-        return response
+            return Response(status=404, text=f"not found; there is {', '.join(pages)}\n")
+        if request.method not in _METHODS:
+            return Response(status=405, text="use GET\n", headers={hdrs.ALLOW: _ALLOWED})
+        return await page(request)
 
     return answer
 

@@ -177,11 +177,36 @@ async def test_there_is_nothing_else(listener: Admin, method: str, path: str) ->
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz", "/nothing"])
-async def test_no_answer_is_cached_or_names_what_serves_it(listener: Admin, path: str) -> None:
+async def test_no_answer_is_cached_or_names_its_server(listener: Admin, path: str) -> None:
     url = await listener.serve()
     async with listener.client.get(f"{url}{path}") as response:
         assert response.headers["Cache-Control"] == "no-store"
-        assert response.headers["Server"] == "headlamp-auth-proxy"
+        assert "Server" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        pytest.param(b"get  /livez\r\n\r\n", 400, id="no HTTP"),
+        pytest.param(
+            b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+            b"Accept: application/openmetrics-text;version=abc\r\n\r\n",
+            500,
+            id="an encoding that cannot be found",
+        ),
+    ],
+)
+async def test_neither_does_one_that_the_library_makes(
+    listener: Admin, request_: bytes, status: int
+) -> None:
+    port = int((await listener.serve()).rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request_)
+    head = (await reader.read()).partition(b"\r\n\r\n")[0].lower()
+    writer.close()
+    assert head.split()[1] == b"%d" % status
+    assert b"cache-control: no-store" in head
+    assert b"server:" not in head
 
 
 def reaches(family: socket.AddressFamily, host: str, port: int) -> bool:
