@@ -10,28 +10,33 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from bench.kernel import resident_kib
 from proxy.slim_aiohttp import load_aiohttp
 
-PARTS: Final = {
-    "asyncio, ssl, uvloop": ("asyncio", "ssl", "uvloop"),
-    "aiohttp": (),  # by ``load_aiohttp``
-    "cryptography, PyJWT": ("cryptography.x509", "jwt"),
-    "prometheus-client": ("prometheus_client",),
-    "the proxy": ("proxy.cli", "proxy.server"),
+
+def _modules(*names: str) -> None:
+    for name in names:
+        importlib.import_module(name)
+
+
+PARTS: Final[dict[str, Callable[[], None]]] = {
+    "asyncio, ssl, uvloop": partial(_modules, "asyncio", "ssl", "uvloop"),
+    "aiohttp": load_aiohttp,
+    "cryptography, PyJWT": partial(_modules, "cryptography.x509", "jwt"),
+    "prometheus-client": partial(_modules, "prometheus_client"),
+    "the proxy": partial(_modules, "proxy.cli", "proxy.server"),
 }
 
 
 def main() -> None:
     before = resident_kib(os.getpid())
     sys.stdout.write(f"{'Python':24}{before / 1024:6.1f} MiB\n")
-    for part, modules in PARTS.items():
-        for module in modules:
-            importlib.import_module(module)
-        if not modules:
-            load_aiohttp()
+    for part, load in PARTS.items():
+        load()
         after = resident_kib(os.getpid())
         sys.stdout.write(f"{part:24}{(after - before) / 1024:6.1f}\n")
         before = after
