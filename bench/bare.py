@@ -77,7 +77,7 @@ class Bare:
     def __init__(self, upstream: int, ca_file: str) -> None:
         self.idle: list[_Upstream] = []
         self._upstream, self._trusted = upstream, ssl.create_default_context(cafile=ca_file)
-        self._above, self._below = Buffers(), Buffers()
+        self._buffers = Buffers()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def background(self, work: Coroutine[object, object, None]) -> None:
@@ -88,7 +88,7 @@ class Bare:
     async def connect_and_ask(self, head: bytes, client: asyncio.Transport) -> None:
         host = "127.0.0.1"
         _, upstream = await connect(
-            lambda: _Upstream(self), host, self._upstream, self._trusted, self._above,
+            lambda: _Upstream(self), host, self._upstream, self._trusted, self._buffers,
             server_name=host,
         )  # fmt: skip
         upstream.ask(head, client)
@@ -103,7 +103,7 @@ class Bare:
             self.background(self._accepted(sock, context))
 
     async def _accepted(self, sock: socket.socket, context: ssl.SSLContext) -> None:
-        await accept(_Client(self), sock, context, self._below, timeout=_HANDSHAKE)
+        await accept(_Client(self), sock, context, self._buffers, timeout=_HANDSHAKE)
 
 
 def main() -> None:

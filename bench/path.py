@@ -46,6 +46,7 @@ from proxy.headers import RequestHeaders
 from proxy.http.listener import ClientConnection, Listener
 from proxy.http.pool import MAX_IDLE, Pool
 from proxy.http.service import Admission, Service
+from proxy.http.tls_transport import Buffers
 from proxy.http.upstream import UpstreamConnection
 from proxy.impersonation import Policy
 from proxy.limits import MAX_REQUESTS_PER_USER, MAX_STREAMS_PER_USER, Tally
@@ -133,7 +134,9 @@ class Joined:
             self.writers[1].on_write = partial(metrics.audit_written, "log")
             observers.append(AuditObserver(parse_policy(policy_file)[0], self.writers[1:]))
         context = ssl.create_default_context()
-        self.pool = Pool("upstream", 443, server_name="upstream", tls=lambda: context)
+        self.pool = Pool(
+            "upstream", 443, server_name="upstream", tls=lambda: context, buffers=Buffers()
+        )
         self.pool._context = context
         service = Service(
             gate=Gate(authenticator, cache, policy, metrics),

@@ -120,6 +120,9 @@ def agree(declared: str, annotation: str | None) -> bool:
         return True
     if declared in NUMBERS:
         return annotation == NUMBERS[declared]
+    if annotation.startswith("Literal["):
+        values = ast.literal_eval(f"({annotation[8:-1]},)")
+        return {type(value).__name__ for value in values} == {declared}
     bare = annotation.removesuffix(" | None").partition("[")[0]
     return bare == declared or (declared == "list" and bare == "_Exchanges")
 
@@ -275,7 +278,8 @@ def test_no_default_has_the_name_of_a_method(path: Path) -> None:
 
 
 async def test_a_pool_that_is_not_told_how_connects_as_the_transport_does() -> None:
-    pool = Pool("upstream", 443, server_name="upstream", tls=lambda: pytest.fail("not yet"))
+    buffers, tls = tls_transport.Buffers(), lambda: pytest.fail("not yet")
+    pool = Pool("upstream", 443, server_name="upstream", tls=tls, buffers=buffers)
     assert pool._connect is tls_transport.connect
 
 

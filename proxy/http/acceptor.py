@@ -30,12 +30,16 @@ class Acceptor:
     """Accepts at listening ``sockets``, with TLS where there is a context; then owns them."""
 
     def __init__(
-        self, listener: Listener, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None
+        self,
+        listener: Listener,
+        sockets: Sequence[socket.socket],
+        tls: ssl.SSLContext | None,
+        buffers: Buffers,
     ) -> None:
         self._listener = listener
         self._sockets = sockets
         self._tls = tls
-        self._buffers = Buffers()
+        self._buffers = buffers
         self._loop = asyncio.get_running_loop()
         self._arriving: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None

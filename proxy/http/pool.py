@@ -73,12 +73,13 @@ class Pool:
         *,
         server_name: str,
         tls: Callable[[], ssl.SSLContext],
+        buffers: tls_transport.Buffers,
         connect: Connect = tls_transport.connect,
     ) -> None:
         self._host, self._port, self._server_name = host, port, server_name
         self._tls = tls
         self._connect = connect
-        self._buffers = tls_transport.Buffers()
+        self._buffers = buffers
         self._heads = ResponseReader()
         self._loop = asyncio.get_running_loop()
         self._context: ssl.SSLContext | None = None  # that the idle connections were made with

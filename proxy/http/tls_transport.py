@@ -1,7 +1,7 @@
 """TLS over the event loop's own TCP connections, at little memory for each of them.
 
 A loop's own TLS keeps buffers for every connection, whether anything passes or not; most of ours
-are watches, on which seldom anything does. Here all connections of one side share one set of
+are watches, on which seldom anything does. Here all connections, of both sides, share one set of
 buffers (``Buffers``), the one that the socket is read into among them: whatever is put in is taken
 out again before anybody else has his turn. So two things must stay true in this module. Between
 filling a buffer and emptying it no code of others is called; and what a read has brought is
@@ -9,8 +9,8 @@ decrypted whole before any of it is delivered. The rest follows: nothing that ca
 here, and ``pause_reading`` pauses the socket itself.
 
 What is written is encrypted at once. Where many connections write in a turn of the loop, it leaves
-at its end, all connections' in a row: between two requests the kernel's sending would push their
-code and data out of the processor's caches. Where few do, as events come, it leaves at once, for
+at its end, both sides' in a row: between two requests the kernel's sending would push their code
+and data out of the processor's caches. Where few do, as events come, it leaves at once, for
 then putting it off costs more than that (docs/performance-profile.md).
 
 A ``TLSTransport`` is the protocol of a TCP transport and the transport of its own protocol, in
@@ -59,7 +59,7 @@ P = TypeVar("P", bound=Told)
 
 
 class Buffers:
-    """What all connections of one side use in turn; of one thread, and empty between two turns.
+    """What all connections of an event loop use in turn; empty between two turns of theirs.
 
     ``socket`` is what is read into, small enough to stay in the processor's cache; ``writers`` are
     those that have something to send at the end of this turn of the loop, ``in_turn`` is how many
@@ -115,7 +115,7 @@ async def accept(
     made = loop.create_future()
     transport = TLSTransport(protocol, context, buffers, made, timeout=timeout)
     try:
-        await loop.connect_accepted_socket(lambda: transport, sock)
+        await loop.connect_accepted_socket(lambda: cast("asyncio.BaseProtocol", transport), sock)
         await made
     except BaseException:
         transport.abort()
@@ -137,17 +137,20 @@ async def connect(
     made, protocol = loop.create_future(), factory()
     transport = TLSTransport(protocol, context, buffers, made, server_name=server_name)
     try:
-        await loop.create_connection(lambda: transport, host, port)
+        await loop.create_connection(lambda: cast("asyncio.BaseProtocol", transport), host, port)
         await made
     except BaseException:
         transport.abort()
         del made  # which holds the exception, which holds this frame
         raise
-    return transport, protocol
+    return cast("asyncio.Transport", transport), protocol
 
 
-class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
-    """One TLS connection, in either role; client if there is a ``server_name``."""
+class TLSTransport:  # and none of asyncio's classes below it: C has no base that is Python's
+    """One TLS connection, in either role; client if there is a ``server_name``.
+
+    uvloop asks no protocol for its base, and takes one that has ``get_buffer`` for a buffered one.
+    """
 
     __slots__ = (
         "_buffers",
@@ -357,7 +360,7 @@ class TLSTransport(asyncio.Transport, asyncio.BufferedProtocol):
         made, self._made = self._made, None
         assert made is not None
         assert self._protocol is not None
-        self._protocol.connection_made(self)
+        self._protocol.connection_made(cast("asyncio.Transport", self))
         if not made.done():
             made.set_result(None)
         self._deliver(*early)

@@ -23,6 +23,7 @@ from proxy.gate import Gate
 from proxy.headers import RequestHeaders
 from proxy.http.listener import Listener
 from proxy.http.service import Admission, Observer, Service
+from proxy.http.tls_transport import Buffers
 from proxy.limits import Tally
 from proxy.observe import logs
 from proxy.observe.access_log import AccessLog
@@ -112,8 +113,9 @@ async def _run(config: Config, writer: LogWriter) -> int:
         cache: TokenCache[Admission] = TokenCache()
         denial = denial_of(config)
         issuers = issuers_of(config, cache, metrics)
-        pool = pool_of(upstream, credential.ssl_context)
-        bare_pool = pool_of(upstream, credential.bare_ssl_context)
+        buffers = Buffers()
+        pool = pool_of(upstream, credential.ssl_context, buffers)
+        bare_pool = pool_of(upstream, credential.bare_ssl_context, buffers)
         policy = policy_of(config)
         # One for ourselves and one for clients, whose questions must not make ours wait.
         ourselves = Reviewer(upstream, credential, metrics.reviewed)
@@ -209,7 +211,7 @@ async def _run(config: Config, writer: LogWriter) -> int:
             "lag": watch_lag(metrics.event_loop_lag_seconds.observe),
         }.items():
             await stack.enter_async_context(background(name, work, stop))
-        await stack.enter_async_context(listening(config, listener, certificate))
+        await stack.enter_async_context(listening(config, listener, certificate, buffers))
         _log.info(
             "serving",
             extra={"listen": str(config.listen), "upstream": upstream.authority.decode()},

@@ -27,6 +27,7 @@ from proxy.files import SourceError, explain
 from proxy.gate import Gate
 from proxy.http.pool import Pool
 from proxy.http.service import Admission
+from proxy.http.tls_transport import Buffers
 from proxy.impersonation import Policy
 from proxy.issuers import Issuers
 from proxy.limits import Limits
@@ -78,8 +79,9 @@ def upstream_of(config: Config) -> tuple[Upstream, Credential]:
     return Upstream(host, config.upstream.port, host.rstrip(".")), credential
 
 
-def pool_of(upstream: Upstream, tls: Callable[[], ssl.SSLContext]) -> Pool:
-    return Pool(upstream.host, upstream.port, server_name=upstream.server_name, tls=tls)
+def pool_of(upstream: Upstream, tls: Callable[[], ssl.SSLContext], buffers: Buffers) -> Pool:
+    name = upstream.server_name
+    return Pool(upstream.host, upstream.port, server_name=name, tls=tls, buffers=buffers)
 
 
 def self_check_of(config: Config, reviewer: Reviewer, policy: Policy) -> SelfCheck:

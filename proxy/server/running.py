@@ -21,6 +21,7 @@ from proxy.freed import give_back
 from proxy.http.acceptor import Acceptor
 from proxy.http.listener import Listener
 from proxy.http.pool import Pool
+from proxy.http.tls_transport import Buffers
 from proxy.observe.admin import Check, serve_admin
 from proxy.observe.metrics import Metrics
 from proxy.server.building import StartError
@@ -53,7 +54,10 @@ async def admin(config: Config, metrics: Metrics, checks: Sequence[Check]) -> As
 
 @contextlib.asynccontextmanager
 async def listening(
-    config: Config, listener: Listener, certificate: ServingCertificate | None
+    config: Config,
+    listener: Listener,
+    certificate: ServingCertificate | None,
+    buffers: Buffers,
 ) -> AsyncIterator[None]:
     """Accept clients; on the way out, let what is under way finish within the grace."""
     try:
@@ -63,7 +67,8 @@ async def listening(
             sockets = [listen_at_path(Path(config.listen.unix))]
     except OSError as error:
         raise StartError(_cannot_listen("--listen", config.listen, error)) from error
-    acceptor = Acceptor(listener, sockets, certificate.context if certificate else None)
+    tls = certificate.context if certificate else None
+    acceptor = Acceptor(listener, sockets, tls, buffers)
     try:
         yield
     finally:

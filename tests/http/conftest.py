@@ -20,6 +20,7 @@ from proxy.http.head import RequestHead
 from proxy.http.listener import Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Admission, Observer, Service, Sessions
+from proxy.http.tls_transport import Buffers
 from proxy.impersonation import Impersonation, Policy, impersonate
 from proxy.limits import DEFAULTS, Limit, Limits, Tally
 from proxy.sockets import listen_at
@@ -215,8 +216,13 @@ async def run_proxy(
     sessions: Sessions | None = None,
 ) -> AsyncIterator[Proxy]:
     gate, credential, denial, seen = TrustingGate(), FixedCredential(), Doorkeeper(), Recorder()
-    pool = Pool("127.0.0.1", upstream.port, server_name="localhost", tls=lambda: tls.client)
-    bare = Pool("127.0.0.1", upstream.port, server_name="localhost", tls=lambda: tls.client)
+    buffers = Buffers()
+    pool = Pool(
+        "127.0.0.1", upstream.port, server_name="localhost", tls=lambda: tls.client, buffers=buffers
+    )
+    bare = Pool(
+        "127.0.0.1", upstream.port, server_name="localhost", tls=lambda: tls.client, buffers=buffers
+    )
     service = Service(
         gate,
         credential,
@@ -234,7 +240,7 @@ async def run_proxy(
     listener = Listener(service)
     sockets = await listen_at("127.0.0.1", 0)
     port = sockets[0].getsockname()[1]
-    acceptor = Acceptor(listener, sockets, tls.server)
+    acceptor = Acceptor(listener, sockets, tls.server, buffers)
     running = Proxy(
         service, listener, pool, bare, gate, credential, denial, seen, upstream, port, tls.client
     )

@@ -19,6 +19,7 @@ from proxy.headers import RequestHeaders
 from proxy.http.listener import Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Service
+from proxy.http.tls_transport import Buffers
 from proxy.limits import Tally
 from tests.corpus import AUTHORITY
 from tests.http.conftest import FixedCredential, Recorder
@@ -223,7 +224,12 @@ class World:
     def _build(self) -> None:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.pool = Pool(
-            "upstream", 443, server_name="upstream", tls=lambda: tls, connect=self.loop.dial
+            "upstream",
+            443,
+            server_name="upstream",
+            tls=lambda: tls,
+            buffers=Buffers(),
+            connect=self.loop.dial,
         )
         self.listener = Listener(
             Service(

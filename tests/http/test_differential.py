@@ -18,6 +18,7 @@ from proxy.http.acceptor import Acceptor
 from proxy.http.listener import Listener
 from proxy.http.pool import Pool
 from proxy.http.service import Service
+from proxy.http.tls_transport import Buffers
 from proxy.limits import Tally
 from proxy.sockets import listen_at
 from tests.conftest import Tls
@@ -97,7 +98,10 @@ def _is_over(case: Case, observed: Observation) -> bool:
 
 @contextlib.asynccontextmanager
 async def running_proxy(tls: Tls, upstream: int) -> AsyncIterator[tuple[int, Pool]]:
-    pool = Pool("127.0.0.1", upstream, server_name="localhost", tls=lambda: tls.client)
+    buffers = Buffers()
+    pool = Pool(
+        "127.0.0.1", upstream, server_name="localhost", tls=lambda: tls.client, buffers=buffers
+    )
     gate = naming_gate(Naming())
     credential, seen = FixedCredential(), Recorder()
     service = Service(
@@ -105,7 +109,7 @@ async def running_proxy(tls: Tls, upstream: int) -> AsyncIterator[tuple[int, Poo
     )
     listener = Listener(service)
     sockets = await listen_at("127.0.0.1", 0)
-    acceptor = Acceptor(listener, sockets, None)
+    acceptor = Acceptor(listener, sockets, None, buffers)
     try:
         yield sockets[0].getsockname()[1], pool
     finally:

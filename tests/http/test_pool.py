@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from proxy.errors import UpstreamCertificate, UpstreamUnreachable
 from proxy.http.head import ResponseHead
 from proxy.http.pool import Pool
+from proxy.http.tls_transport import Buffers
 from proxy.http.upstream import Owner, UpstreamConnection
 from tests.conftest import Tls
 from tests.process import free_port
@@ -33,6 +34,12 @@ class Asker(Owner):
             self.answered.set()
 
 
+def pool_to(
+    port: int, tls: Callable[[], ssl.SSLContext], *, server_name: str = "localhost"
+) -> Pool:
+    return Pool("127.0.0.1", port, server_name=server_name, tls=tls, buffers=Buffers())
+
+
 @pytest.fixture
 async def upstream(tls: Tls) -> AsyncIterator[Upstream]:
     async with Upstream.run(tls.server) as running:
@@ -41,7 +48,7 @@ async def upstream(tls: Tls) -> AsyncIterator[Upstream]:
 
 @pytest.fixture
 async def pool(tls: Tls, upstream: Upstream) -> AsyncIterator[Pool]:
-    made = Pool("127.0.0.1", upstream.port, server_name="localhost", tls=lambda: tls.client)
+    made = pool_to(upstream.port, lambda: tls.client)
     yield made
     made.abort()
 
@@ -147,7 +154,7 @@ async def test_words_out_of_turn_end_an_idle_connection(pool: Pool, upstream: Up
 async def test_new_tls_settings_retire_idle_connections(upstream: Upstream, tls: Tls) -> None:
     contexts = [tls.client, ssl.create_default_context(cafile=str(tls.ca_file))]
     current = [contexts[0]]
-    pool = Pool("127.0.0.1", upstream.port, server_name="localhost", tls=lambda: current[0])
+    pool = pool_to(upstream.port, lambda: current[0])
     pool.give_back(await ask(pool, upstream))
     current[0] = contexts[1]
     assert pool.take() is None
@@ -159,7 +166,7 @@ async def test_a_connection_in_use_while_tls_settings_changed_is_not_kept(
     upstream: Upstream, tls: Tls
 ) -> None:
     contexts = [tls.client, ssl.create_default_context(cafile=str(tls.ca_file))]
-    pool = Pool("127.0.0.1", upstream.port, server_name="localhost", tls=lambda: contexts[0])
+    pool = pool_to(upstream.port, lambda: contexts[0])
     before = await ask(pool, upstream)
     contexts.reverse()
     pool.give_back(await ask(pool, upstream))
@@ -170,20 +177,20 @@ async def test_a_connection_in_use_while_tls_settings_changed_is_not_kept(
 
 
 async def test_a_certificate_that_is_not_trusted_is_told_apart(upstream: Upstream) -> None:
-    pool = Pool("127.0.0.1", upstream.port, server_name="localhost", tls=ssl.create_default_context)
+    pool = pool_to(upstream.port, ssl.create_default_context)
     with pytest.raises(UpstreamCertificate):
         await pool.connect()
     assert not pool.reachable
 
 
 async def test_a_certificate_for_another_name_is_not_trusted(upstream: Upstream, tls: Tls) -> None:
-    pool = Pool("127.0.0.1", upstream.port, server_name="other.example", tls=lambda: tls.client)
+    pool = pool_to(upstream.port, lambda: tls.client, server_name="other.example")
     with pytest.raises(UpstreamCertificate):
         await pool.connect()
 
 
 async def test_nobody_listening_is_unreachable(tls: Tls) -> None:
-    pool = Pool("127.0.0.1", free_port(), server_name="localhost", tls=lambda: tls.client)
+    pool = pool_to(free_port(), lambda: tls.client)
     with pytest.raises(UpstreamUnreachable):
         await pool.connect()
 
@@ -194,6 +201,6 @@ async def test_a_peer_that_never_shakes_hands_is_unreachable(
     monkeypatch.setattr("proxy.http.pool.CONNECT_TIMEOUT", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        pool = Pool("127.0.0.1", port, server_name="localhost", tls=lambda: tls.client)
+        pool = pool_to(port, lambda: tls.client)
         with pytest.raises(UpstreamUnreachable):
             await pool.connect()
