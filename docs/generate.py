@@ -19,7 +19,13 @@ from typing import Final
 
 from docs.chart_values import values_markdown
 from docs.dashboard import dashboard_json
-from docs.performance import about_markdown, measured_markdown, pictures, targets_markdown
+from docs.performance import (
+    about_markdown,
+    measured_markdown,
+    pictures,
+    reserve_markdown,
+    targets_markdown,
+)
 from proxy.config.usage import flags_markdown
 from proxy.errors import every_error
 from proxy.observe.metrics_markdown import metrics_markdown
@@ -73,6 +79,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "flags": flags_markdown,
     "measured": measured_markdown,
     "metrics": metrics_markdown,
+    "reserve": reserve_markdown,
     "rights": rights_markdown,
     "targets": targets_markdown,
     "values": values_markdown,

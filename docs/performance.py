@@ -149,6 +149,29 @@ def about_markdown() -> str:
     return "\n".join(lines)
 
 
+def reserve_markdown() -> str:
+    """What one process takes at rest, for each of what comes, and for some people together."""
+    run, people, watches, requests, events = record(), 10, 30, 2, 10  # the last two a second
+    rest = _of("start", "answer", "resident")(run)
+    watch = _of("idle watches", "watches", "KiB")(run)
+    request = run.median("windows", USUAL, OURS, "cpu")
+    event = run.median("windows", EVENT, OURS, "cpu")
+    rows = ["| | memory | CPU |", "|---|---|---|"]
+    if rest is None or watch is None or request is None or event is None:
+        return "\n".join(rows)
+    memory = rest + people * watches * watch / 1024
+    busy = people * (requests * request + events * event) / 1e6
+    rows += [
+        f"| at rest | {rest:.0f} MiB | |",
+        f"| a watch | {watch:.0f} KiB | |",
+        f"| an event of a watch | | {event:.0f} us |",
+        f"| a request of 10 KB | | {request:.0f} us |",
+        f"| {people} people with {watches} watches, {requests} requests and {events} events"
+        f" a second each | {memory:.0f} MiB | {busy:.1%} of a core |",
+    ]
+    return "\n".join(rows)
+
+
 _SHOWN: Final = (  # part, figures with their headings and scales
     ("start", (("seconds", "s", 1.0), ("resident", "MiB", 1.0))),
     ("windows", (("cpu", "CPU us", 1.0), ("rate", "a second", 1.0), ("probe", "probe us", 1.0))),

@@ -373,6 +373,14 @@ async def test_what_few_write_leaves_at_once_until_it_is_tried_again(tls: Tls) -
     assert not talk.tcp.sent
 
 
+async def test_where_something_waits_what_is_written_goes_behind_it_at_once(tls: Tls) -> None:
+    """So that whoever fills it is told so in the midst of writing, and writes no more."""
+    talk = await conversation(tls)
+    talk.tcp.unsent = 1
+    talk.transport.write(b"x")
+    assert talk.tcp.sent
+
+
 async def test_what_many_have_written_does_not_wait_for_all_of_them(tls: Tls) -> None:
     talks = conversations(tls, TOGETHER + 1)
     for talk in talks:
