@@ -161,13 +161,14 @@ def reserve_markdown() -> str:
         return "\n".join(rows)
     memory = rest + people * watches * watch / 1024
     busy = people * (requests * request + events * event) / 1e6
+    each = f"{watches} watches, {requests} requests and {events} events a second"
+    together = f"{people} people, each with {each}"
     rows += [
         f"| at rest | {rest:.0f} MiB | |",
         f"| a watch | {watch:.0f} KiB | |",
         f"| an event of a watch | | {event:.0f} us |",
         f"| a request of 10 KB | | {request:.0f} us |",
-        f"| {people} people with {watches} watches, {requests} requests and {events} events"
-        f" a second each | {memory:.0f} MiB | {busy:.1%} of a core |",
+        f"| {together} | {memory:.0f} MiB | {busy:.1%} of a core |",
     ]
     return "\n".join(rows)
 

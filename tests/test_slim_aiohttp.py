@@ -13,7 +13,9 @@ import trustme
 PROGRAM = """
 from proxy.slim_aiohttp import load_aiohttp
 load_aiohttp()
-import json, os, ssl, sys
+import importlib, json, os, ssl, sys
+DISPENSABLE = "_uuid", "bz2", "lzma", "aiohttp._websocket.mask", "aiohttp._websocket.reader_c"
+known = [name for name in DISPENSABLE if name in sys.modules]
 from aiohttp import connector
 def trusted(context): return len(context.get_ca_certs())
 print(json.dumps({
@@ -22,6 +24,8 @@ print(json.dumps({
     "the variable": os.environ.get("SSL_CERT_FILE"),
     "the other variable": os.environ.get("FROZENLIST_NO_EXTENSIONS"),
     "lists in C": "frozenlist._frozenlist" in sys.modules,
+    "dispensable": known,
+    "there for others": [importlib.import_module(name).__name__ for name in DISPENSABLE[1:3]],
 }))
 """
 
@@ -47,6 +51,8 @@ def test_the_systems_certificates_are_read_by_who_uses_them_alone(tmp_path: Path
         "the variable": str(roots),
         "the other variable": None,
         "lists in C": False,
+        "dispensable": [],
+        "there for others": ["bz2", "lzma"],
     }
 
 

@@ -11,10 +11,11 @@ here, and ``pause_reading`` pauses the socket itself.
 What is written is encrypted at once. Where many connections write in a turn of the loop, it leaves
 at its end, both sides' in a row: between two requests the kernel's sending would push their code
 and data out of the processor's caches. Where few do, as events come, it leaves at once, for
-then putting it off costs more than that (docs/performance-profile.md).
+then putting it off costs more than that (docs/performance-profile.md); and so it does behind what
+its peer has not taken yet, so that ``pause_writing`` comes in the midst of the ``write`` it is for.
 
 A ``TLSTransport`` is the protocol of a TCP transport and the transport of its own protocol, in
-asyncio's sense of both. What it promises beyond them: ``eof_received`` is called for a
+asyncio's sense of both, on uvloop. What it promises beyond them: ``eof_received`` is called for a
 ``close_notify`` and never for a connection that merely ended; nothing is written in plaintext,
 whatever state it is in; a handshake has a time limit, and so has the wait for the peer's end
 after ``close``. A protocol must not pause reading in ``connection_made``.
@@ -59,7 +60,7 @@ P = TypeVar("P", bound=Told)
 
 
 class Buffers:
-    """What all connections of an event loop use in turn; empty between two turns of theirs.
+    """What all connections of an event loop use in turn; its buffers are empty between two of them.
 
     ``socket`` is what is read into, small enough to stay in the processor's cache; ``writers`` are
     those that have something to send at the end of this turn of the loop, ``in_turn`` is how many
@@ -149,7 +150,7 @@ async def connect(
 class TLSTransport:  # and none of asyncio's classes below it: C has no base that is Python's
     """One TLS connection, in either role; client if there is a ``server_name``.
 
-    uvloop asks no protocol for its base, and takes one that has ``get_buffer`` for a buffered one.
+    uvloop takes for a buffered protocol what has ``get_buffer`` and is no ``asyncio.Protocol``.
     """
 
     __slots__ = (
@@ -421,6 +422,8 @@ class TLSTransport:  # and none of asyncio's classes below it: C has no base tha
         buffers = self._buffers
         if self._unsent:
             self._unsent += encrypted
+        elif self._tcp.get_write_buffer_size():  # whoever fills it is told so while writing
+            self._tcp.write(encrypted)
         elif buffers.at_once:
             buffers.at_once -= 1
             self._tcp.write(encrypted)
