@@ -151,7 +151,8 @@ def about_markdown() -> str:
 
 def reserve_markdown() -> str:
     """What one process takes at rest, for each of what comes, and for some people together."""
-    run, people, watches, requests, events = record(), 10, 30, 2, 10  # the last two a second
+    people, watches, requests, events = 10, 30, 2, 10  # the last two a second
+    run = record()
     rest = _of("start", "answer", "resident")(run)
     watch = _of("idle watches", "watches", "KiB")(run)
     request = run.median("windows", USUAL, OURS, "cpu")

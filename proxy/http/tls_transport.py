@@ -422,10 +422,10 @@ class TLSTransport:  # and none of asyncio's classes below it: C has no base tha
         buffers = self._buffers
         if self._unsent:
             self._unsent += encrypted
-        elif self._tcp.get_write_buffer_size():  # whoever fills it is told so while writing
-            self._tcp.write(encrypted)
         elif buffers.at_once:
             buffers.at_once -= 1
+            self._tcp.write(encrypted)
+        elif self._tcp.get_write_buffer_size():  # whoever fills it is told so while writing
             self._tcp.write(encrypted)
         else:
             self._unsent = encrypted

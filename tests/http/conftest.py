@@ -206,6 +206,17 @@ async def limited(
         yield start
 
 
+def pool_to(
+    port: int,
+    tls: Callable[[], ssl.SSLContext],
+    buffers: Buffers | None = None,
+    *,
+    server_name: str = "localhost",
+) -> Pool:
+    """Make a pool to a port of this machine; with buffers of its own unless it shares some."""
+    return Pool("127.0.0.1", port, server_name=server_name, tls=tls, buffers=buffers or Buffers())
+
+
 @contextlib.asynccontextmanager
 async def run_proxy(
     tls: Tls,
@@ -217,12 +228,8 @@ async def run_proxy(
 ) -> AsyncIterator[Proxy]:
     gate, credential, denial, seen = TrustingGate(), FixedCredential(), Doorkeeper(), Recorder()
     buffers = Buffers()
-    pool = Pool(
-        "127.0.0.1", upstream.port, server_name="localhost", tls=lambda: tls.client, buffers=buffers
-    )
-    bare = Pool(
-        "127.0.0.1", upstream.port, server_name="localhost", tls=lambda: tls.client, buffers=buffers
-    )
+    pool = pool_to(upstream.port, lambda: tls.client, buffers)
+    bare = pool_to(upstream.port, lambda: tls.client, buffers)
     service = Service(
         gate,
         credential,

@@ -25,7 +25,7 @@ from tests.conftest import Tls
 from tests.corpus import AUTHORITY, PROBE, Case
 from tests.corpus.every import BY_PART, CASES
 from tests.differential import Answers, Observation, Server, differences, methods
-from tests.http.conftest import FixedCredential, Recorder
+from tests.http.conftest import FixedCredential, Recorder, pool_to
 from tests.http.holed import HoledProxy
 from tests.http.users import Naming, naming_gate
 
@@ -99,9 +99,7 @@ def _is_over(case: Case, observed: Observation) -> bool:
 @contextlib.asynccontextmanager
 async def running_proxy(tls: Tls, upstream: int) -> AsyncIterator[tuple[int, Pool]]:
     buffers = Buffers()
-    pool = Pool(
-        "127.0.0.1", upstream, server_name="localhost", tls=lambda: tls.client, buffers=buffers
-    )
+    pool = pool_to(upstream, lambda: tls.client, buffers)
     gate = naming_gate(Naming())
     credential, seen = FixedCredential(), Recorder()
     service = Service(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import cast
 
 import pytest
@@ -13,9 +13,9 @@ import pytest
 from proxy.errors import UpstreamCertificate, UpstreamUnreachable
 from proxy.http.head import ResponseHead
 from proxy.http.pool import Pool
-from proxy.http.tls_transport import Buffers
 from proxy.http.upstream import Owner, UpstreamConnection
 from tests.conftest import Tls
+from tests.http.conftest import pool_to
 from tests.process import free_port
 from tests.wire import PATIENCE, Peer, Upstream
 
@@ -32,12 +32,6 @@ class Asker(Owner):
     def response_head(self, head: ResponseHead, parts: list[bytes], done: bool) -> None:
         if done:
             self.answered.set()
-
-
-def pool_to(
-    port: int, tls: Callable[[], ssl.SSLContext], *, server_name: str = "localhost"
-) -> Pool:
-    return Pool("127.0.0.1", port, server_name=server_name, tls=tls, buffers=Buffers())
 
 
 @pytest.fixture
