@@ -31,6 +31,7 @@ from proxy.http.head import parse_request
 from proxy.http.service import Admission
 from proxy.impersonation import Policy
 from proxy.limits import DEFAULTS, MAX_TOKEN_BYTES
+from proxy.observe.series import Number
 from tests.authn.tokens import NOWHERE
 from tests.issuer import (
     CLIENT_ID,
@@ -59,7 +60,8 @@ class _Held:
 
 
 class _Unseen:
-    def token_looked_up(self, *, hit: bool) -> None: ...
+    cache_hits = cache_misses = Number()
+
     def token_validated(self, seconds: float) -> None: ...
     def groups_dropped(self, count: int) -> None: ...
 

@@ -24,6 +24,7 @@ from proxy.http import answer
 from proxy.http.head import RequestHead, parse_request
 from proxy.http.service import Admission
 from proxy.impersonation import Policy
+from proxy.observe.series import Number
 from proxy.refusals import Refusals
 from proxy.reviews.documents import Rules
 from proxy.reviews.grants import UserGrants
@@ -38,7 +39,8 @@ HTML, JSON = "text/html,*/*;q=0.8", "application/json"
 
 
 class _Unseen:
-    def token_looked_up(self, *, hit: bool) -> None: ...
+    cache_hits = cache_misses = Number()
+
     def token_validated(self, seconds: float) -> None: ...
     def groups_dropped(self, count: int) -> None: ...
 

@@ -31,10 +31,20 @@ from proxy.impersonation import Policy, impersonate
 from proxy.limits import MAX_TOKEN_BYTES
 
 
-class GateObserver(Protocol):
-    """What is seen of tokens from outside."""
+class Count(Protocol):
+    """A number that is counted up."""
 
-    def token_looked_up(self, *, hit: bool) -> None: ...
+    value: float
+
+
+class GateObserver(Protocol):
+    """What is seen of tokens from outside; how many were known, and were not, is counted in it."""
+
+    @property
+    def cache_hits(self) -> Count: ...
+
+    @property
+    def cache_misses(self) -> Count: ...
 
     def token_validated(self, seconds: float) -> None:
         """A token was verified, or found wanting, in that much time."""
@@ -56,9 +66,10 @@ class Gate:
         may_impersonate: bool = False,
     ) -> None:
         self._authenticator = authenticator
-        self._cache = cache
+        self._cache, self._found = cache, cache.found
         self._policy = policy
         self._observer = observer
+        self._hits, self._misses = observer.cache_hits, observer.cache_misses
         self._max_token_bytes = max_token_bytes
         self._may_impersonate = may_impersonate  # somebody else decides about such requests
 
@@ -73,16 +84,22 @@ class Gate:
         if head.options and names_identity(head.options):
             raise ConnectionNamesIdentity
         known = head.known
-        if known is not None and (admission := self._cache.get(known.token_key, now)) is not None:
-            self._observer.token_looked_up(hit=True)
-            return admission
+        if known is not None:
+            found = self._found.get(known.token_key)
+            if found is not None and now <= found.ends_at:  # as most often
+                admission: Admission | None = found.value
+            else:
+                admission = self._cache.get(known.token_key, now)
+            if admission is not None:
+                self._hits.value += 1
+                return admission
         websocket = head.websocket_protocols if head.upgrade == b"websocket" else None
         credential = extract(head.authorization, websocket, self._max_token_bytes)
         key = self._cache.key(credential.token)
         if known is not None:
             known.token_key = key
         admission = self._cache.get(key, now)
-        self._observer.token_looked_up(hit=admission is not None)
+        (self._hits if admission is not None else self._misses).value += 1
         if admission is None:
             began = time.perf_counter()
             try:

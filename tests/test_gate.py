@@ -21,6 +21,7 @@ from proxy.http.head import RequestHead, parse_request
 from proxy.http.known import HeadReader
 from proxy.http.service import Admission
 from proxy.impersonation import Impersonation, Policy
+from proxy.observe.series import Number
 from proxy.rights import TOKEN_ADDRESSES, TOKEN_FACTS, TOKEN_NODE
 from tests.authn.tokens import ISSUER, NOW, NOWHERE, RULES, HeldKeys, key_set, token
 from tests.issuer import rsa_key
@@ -36,12 +37,13 @@ class Seen:
     """What the observer was told."""
 
     def __init__(self) -> None:
-        self.hits: list[bool] = []
+        self.cache_hits, self.cache_misses = Number(), Number()
         self.validated = 0
         self.dropped: list[int] = []
 
-    def token_looked_up(self, *, hit: bool) -> None:
-        self.hits.append(hit)
+    @property
+    def hits_and_misses(self) -> tuple[float, float]:
+        return self.cache_hits.value, self.cache_misses.value
 
     def token_validated(self, seconds: float) -> None:
         assert seconds >= 0
@@ -125,7 +127,7 @@ def test_what_the_token_says_of_its_bearer_goes_along_before_anything_is_dropped
     bearer = Bearer("alice@example.com", ("dev", "ops"), *about)
     assert setup.admit(asking).bearer == bearer
     assert setup.admit(asking).bearer == bearer  # and is remembered
-    assert setup.seen.hits == [False, True]
+    assert setup.seen.hits_and_misses == (1, 1)
 
 
 def test_claims_that_a_token_lacks_are_empty(setup: Setup) -> None:
@@ -223,7 +225,7 @@ def test_it_is_stripped_from_a_known_token_s_request_too(setup: Setup) -> None:
     known = token()
     setup.admit(authorization(known))
     assert setup.admit(*WEBSOCKET, subprotocol(known)).websocket_protocols == b"v5.x"
-    assert setup.seen.hits == [False, True]
+    assert setup.seen.hits_and_misses == (1, 1)
 
 
 @pytest.mark.parametrize("upgrade", [(), SPDY, (("Upgrade", "websocket"),)])
@@ -238,7 +240,7 @@ def test_on_any_other_request_a_subprotocol_is_no_credential(setup: Setup, upgra
 def test_a_token_is_verified_once(setup: Setup) -> None:
     first = setup.admit(GOOD)
     assert setup.admit(GOOD).identity is first.identity
-    assert setup.seen.hits == [False, True]
+    assert setup.seen.hits_and_misses == (1, 1)
     assert setup.seen.validated == 1
 
 
@@ -278,7 +280,7 @@ def test_a_refused_identity_is_judged_each_time(setup: Setup) -> None:
     for _ in range(2):
         with pytest.raises(errors.UsernameReserved):
             setup.admit(RESERVED)
-    assert setup.seen.hits == [False, False]
+    assert setup.seen.hits_and_misses == (0, 2)
 
 
 def test_dropped_groups_are_counted_for_a_token_once() -> None:
@@ -368,7 +370,7 @@ def test_a_known_header_block_is_good_for_no_longer_than_its_token(setup: Setup)
     for _ in range(3):
         admission = setup.gate.admit(known_head(reader, GOOD), NOW)
         assert isinstance(admission, Admission)
-    assert setup.seen.hits == [False, True, True]
+    assert setup.seen.hits_and_misses == (2, 1)
     for _ in range(2):
         with pytest.raises(errors.TokenExpired):
             setup.gate.admit(known_head(reader, GOOD), NOW + 300.5)

@@ -24,7 +24,9 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry(Generic[T]):
+class Entry(Generic[T]):
+    """What is known of a token: ``value``, until ``ends_at``."""
+
     value: T
     ends_at: float
     issuer: str
@@ -32,11 +34,18 @@ class _Entry(Generic[T]):
 
 
 class TokenCache(Generic[T]):
-    """What is known of tokens, the least recently used going first. Times in unix seconds."""
+    """What is known of tokens, the least recently used going first. Times in unix seconds.
+
+    ``found`` is what ``get`` has found since anything was put or dropped, in a plain dictionary for
+    whoever asks with every request: who looks there first, and heeds ``ends_at``, learns what
+    ``get`` would say, by no function of Python's instead of three. That is not counted as use: of
+    what is there, all of it used after all that is not, the first found goes first.
+    """
 
     def __init__(self) -> None:
         self._secret = secrets.token_bytes(32)
-        self._entries: LRUCache[bytes, _Entry[T]] = LRUCache(MAX_ENTRIES)
+        self._entries: LRUCache[bytes, Entry[T]] = LRUCache(MAX_ENTRIES)
+        self.found: dict[bytes, Entry[T]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -51,22 +60,27 @@ class TokenCache(Generic[T]):
         except KeyError:
             return None
         if now > entry.ends_at:
+            self.found.clear()
             del self._entries[key]
             return None
+        self.found[key] = entry
         return entry.value
 
     def put(
         self, key: bytes, value: T, *, expires_at: float, issuer: str, key_identity: str, now: float
     ) -> None:
         ends_at = min(expires_at, now + MAX_AGE)
-        self._entries[key] = _Entry(value, ends_at, issuer, key_identity)
+        self.found.clear()  # among it may be what makes room
+        self._entries[key] = Entry(value, ends_at, issuer, key_identity)
 
     def clear(self) -> None:
         """Drop everything: what made these values of tokens is no longer in force."""
+        self.found.clear()
         self._entries.clear()
 
     def keep_only(self, issuer: str, keys: KeySet) -> None:
         """Drop the issuer's tokens whose key is not among ``keys``."""
+        self.found.clear()
         withdrawn = [
             name
             for name, entry in self._entries.items()

@@ -191,9 +191,6 @@ class Metrics:
 
     # tokens, groups and keys
 
-    def token_looked_up(self, *, hit: bool) -> None:
-        (self._cache_hit if hit else self._cache_miss).number.value += 1
-
     def token_validated(self, seconds: float) -> None:
         """Count the time that it took to verify a token that the cache did not hold."""
         self._token_validation.observe(seconds)
@@ -323,8 +320,8 @@ class Metrics:
         lookups = self._counter(
             "token_cache_lookups_total", "Look-ups of verified tokens.", "result"
         )
-        self._cache_hit = lookups.labels("hit")
-        self._cache_miss = lookups.labels("miss")
+        self.cache_hits = lookups.labels("hit").number
+        self.cache_misses = lookups.labels("miss").number
         self.token_cache_entries = self._gauge("token_cache_entries", "Verified tokens held.")
 
     def _keys(self) -> None:

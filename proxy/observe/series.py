@@ -23,7 +23,7 @@ import prometheus_client
 from prometheus_client.samples import Sample
 
 
-class _Number:
+class Number:
     """What prometheus-client keeps a number in, as far as its own classes look at it."""
 
     __slots__ = ("value",)
@@ -45,7 +45,7 @@ class Counter(prometheus_client.Counter):
     """Goes up only; ``amount`` is never negative."""
 
     def _metric_init(self) -> None:
-        self._value = self.number = _Number()
+        self._value = self.number = Number()
 
     def inc(self, amount: float = 1, exemplar: object = None) -> None:  # noqa: ARG002 - theirs
         self.number.value += amount
@@ -55,7 +55,7 @@ class Gauge(prometheus_client.Gauge):
     """Goes up and down, or mirrors a function."""
 
     def _metric_init(self) -> None:
-        self._value: _Number = _Number()
+        self._value: Number = Number()
 
     def inc(self, amount: float = 1) -> None:
         self._value.value += amount
@@ -68,8 +68,8 @@ class Histogram(prometheus_client.Histogram):
     """Counts observations in buckets, with ``fold``, which whoever reads it does too."""
 
     def _metric_init(self) -> None:
-        self._sum: _Number = _Number()
-        self._buckets: list[_Number] = [_Number() for _ in self._upper_bounds]
+        self._sum: Number = Number()
+        self._buckets: list[Number] = [Number() for _ in self._upper_bounds]
         self._observed: list[float] = []
         self.observe = self._observed.append  # type: ignore[method-assign, assignment]
         self.observe_all = self._observed.extend

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from cachetools import LRUCache
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.authn import cache
 from proxy.authn.cache import MAX_AGE, MAX_ENTRIES, TokenCache
@@ -94,3 +97,46 @@ def test_the_least_recently_used_goes_first(monkeypatch: pytest.MonkeyPatch) -> 
     names.append(put(held, b"3"))
     assert len(held) == 3
     assert [held.get(name, NOW) is not None for name in names] == [True, False, True, True]
+
+
+@given(
+    st.lists(
+        st.sampled_from(["user 0", "user 1", "user 2", "keep only", "clear", "later"]), max_size=40
+    )
+)
+def test_what_was_found_is_what_would_be_found_again(steps: list[str]) -> None:
+    held: TokenCache[str] = TokenCache()
+    held._entries = LRUCache(2)  # so that one makes room for another
+    now = NOW
+    for step in steps:
+        name = held.key(step.encode())
+        if step == "keep only":
+            held.keep_only(ISSUER, KEYS)
+        elif step == "clear":
+            held.clear()
+        elif step == "later":
+            now += 60
+        elif held.get(name, now) is None:
+            held.put(name, step, expires_at=now + 90, issuer=ISSUER, key_identity=step, now=now)
+        entries = dict(held._entries.items())  # which counts as use of all, in the same order
+        assert held.found.items() <= entries.items()
+
+
+def test_what_makes_room_is_found_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MAX_ENTRIES", 2)
+    held: TokenCache[str] = TokenCache()
+    first = put(held, b"1")
+    held.get(first, NOW)
+    assert held.found[first].value == "alice"
+    put(held, b"2")
+    put(held, b"3")
+    assert first not in held.found
+    assert held.get(first, NOW) is None
+
+
+def test_what_has_ended_is_found_no_more_also_when_a_clock_is_set_back() -> None:
+    held: TokenCache[str] = TokenCache()
+    name = put(held, expires_at=NOW + 60)
+    held.get(name, NOW)
+    held.get(name, NOW + 61)
+    assert name not in held.found

@@ -31,6 +31,7 @@ from proxy.http.head import (
 from proxy.http.known_lines import ResponseReader
 from proxy.http.service import Admission
 from proxy.impersonation import Impersonation, Policy
+from proxy.observe.series import Number
 from proxy.requestinfo import resolve
 from proxy.speaker import OnBehalf
 from tests.fuzz.tokens import AUTHENTICATOR, NOW, genuine
@@ -69,7 +70,8 @@ class _Everybody:
 
 
 class _Nobody:
-    def token_looked_up(self, *, hit: bool) -> None: ...
+    cache_hits = cache_misses = Number()
+
     def token_validated(self, seconds: float) -> None: ...
     def groups_dropped(self, count: int) -> None: ...
 

@@ -10,6 +10,7 @@ from proxy.authn.trace import Trace
 from proxy.errors import KeyUnknown, TokenMalformed
 from proxy.gate import Gate
 from proxy.http.service import Admission
+from proxy.observe.series import Number
 from proxy.userinfo import UserInfo
 from tests.corpus import GROUP, POLICY
 
@@ -54,7 +55,7 @@ class Naming(Authenticator):
 class Deaf:
     """A gate's observer that nobody asks."""
 
-    def token_looked_up(self, *, hit: bool) -> None: ...
+    cache_hits = cache_misses = Number()
 
     def token_validated(self, seconds: float) -> None: ...
 
