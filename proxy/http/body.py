@@ -12,7 +12,7 @@ because on one side it is the client's fault and on the other the API server's.
 from __future__ import annotations
 
 import re
-from typing import Final, Protocol
+from typing import Final
 
 from proxy.errors import MalformedRequest, ProxyError, UpstreamMalformed
 
@@ -21,80 +21,90 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 MAX_LINE_BYTES: Final = 256
 MAX_TRAILER_BYTES: Final = 8 * 1024
 
-_PLAIN_SIZE: Final = re.compile(rb"([1-9a-f][0-9a-f]{0,14})\r\n")  # as ``encode_chunk`` writes it
+_DIGITS: Final = bytes(b"0123456789abcdef".find(octet) & 255 for octet in range(256))  # 255: none
+_ZERO: Final = ord("0")
+# What comes next of a chunked body.
+_SIZE: Final = 0
+_CONTENT: Final = 1
+_CONTENT_END: Final = 2
+_TRAILER: Final = 3
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 
 
-class Body(Protocol):
-    """What is left to come of a message's body."""
+class Body:
+    """What is left to come of a message's body; nothing is once it is ``done``."""
 
-    @property
-    def done(self) -> bool: ...
+    __slots__ = ("done",)
+
+    def __init__(self, done: bool = False) -> None:
+        self.done = done
+
+    def is_chunk(self, data: bytes) -> bool:  # noqa: ARG002 - only a chunked body looks at it
+        """Say whether ``data`` is a whole chunk as ``encode_chunk`` writes it, where one may begin.
+
+        Most watch events come as such. It need not be fed then: the state behind it is the same.
+        """
+        return False
 
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
         """Return the content found in ``data`` and, once done, what follows the body."""
-        ...
+        raise NotImplementedError
 
 
-class LengthBody:
+class LengthBody(Body):
     """A body of known length; ``LengthBody(0)`` is no body."""
 
     __slots__ = ("remaining",)
 
     def __init__(self, length: int) -> None:
+        super().__init__(done=not length)
         self.remaining = length
-
-    @property
-    def done(self) -> bool:
-        return not self.remaining
 
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
         if len(data) <= self.remaining:
             self.remaining -= len(data)
+            self.done = not self.remaining
             return [data], b""
         content, tail = data[: self.remaining], data[self.remaining :]
-        self.remaining = 0
+        self.remaining, self.done = 0, True
         return ([content] if content else []), tail
 
 
-class CloseBody:
+class CloseBody(Body):
     """A response body that lasts until the connection ends; it is never done by itself."""
 
     __slots__ = ()
-
-    done = False
 
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
         return [data], b""
 
 
-class ChunkedBody:
+class ChunkedBody(Body):
     """A chunked body (RFC 9112, section 7.1); extensions and trailers are read and dropped."""
 
-    __slots__ = ("_error", "_line", "_remaining", "_state", "_trailer_bytes", "done")
-
-    _SIZE, _CONTENT, _CONTENT_END, _TRAILER = range(4)
+    __slots__ = ("_error", "_line", "_remaining", "_state", "_trailer_bytes")
 
     def __init__(self, error: type[ProxyError]) -> None:
-        self.done = False
+        super().__init__()
         self._error = error
-        self._state = self._SIZE
+        self._state = _SIZE
         self._line = b""  # the unfinished line, never a chunk's content
         self._remaining = 0
         self._trailer_bytes = 0
 
     def is_chunk(self, data: bytes) -> bool:
-        """Say whether ``data`` is a whole chunk as ``encode_chunk`` writes it, where one may begin.
-
-        Most watch events come as such. It need not be fed then: the state behind it is the same.
-        """
-        if self._state != self._SIZE or self._line:
+        if self._state != _SIZE or self._line:
             return False
-        size = _PLAIN_SIZE.match(data)
+        size = end = 0
+        while end < min(len(data), 15) and (digit := _DIGITS[data[end]]) < 16:
+            size = size * 16 + digit
+            end += 1
         return (
-            size is not None
-            and len(data) == size.end() + int(size[1], 16) + 2
+            size > 0
+            and data[0] != _ZERO
+            and len(data) == end + 2 + size + 2
+            and data.startswith(b"\r\n", end)
             and data.endswith(b"\r\n")
         )
 
@@ -104,13 +114,13 @@ class ChunkedBody:
             data, self._line = self._line + data, b""
         position = 0
         while not self.done and position < len(data):
-            if self._state == self._CONTENT:
+            if self._state == _CONTENT:
                 content = data[position : position + self._remaining]
                 parts.append(content)
                 position += len(content)
                 self._remaining -= len(content)
                 if not self._remaining:
-                    self._state = self._CONTENT_END
+                    self._state = _CONTENT_END
                 continue
             end = data.find(b"\r\n", position)
             if end < 0:
@@ -127,17 +137,17 @@ class ChunkedBody:
 
     @property
     def _line_limit(self) -> int:
-        if self._state == self._CONTENT_END:
+        if self._state == _CONTENT_END:
             return 1
-        return MAX_TRAILER_BYTES if self._state == self._TRAILER else MAX_LINE_BYTES
+        return MAX_TRAILER_BYTES if self._state == _TRAILER else MAX_LINE_BYTES
 
     def _take_line(self, line: bytes) -> None:
-        if self._state == self._SIZE:
+        if self._state == _SIZE:
             self._take_size(line)
-        elif self._state == self._CONTENT_END:
+        elif self._state == _CONTENT_END:
             if line:
                 raise self._error("a chunk is longer than its size")
-            self._state = self._SIZE
+            self._state = _SIZE
         elif not line:
             self.done = True
         else:
@@ -150,7 +160,7 @@ class ChunkedBody:
         if match is None or len(line) > MAX_LINE_BYTES:
             raise self._error("a chunk's size line is malformed")
         self._remaining = int(match[1], 16)
-        self._state = self._CONTENT if self._remaining else self._TRAILER
+        self._state = _CONTENT if self._remaining else _TRAILER
 
 
 def encode_chunk(parts: list[bytes]) -> bytes:

@@ -1,7 +1,7 @@
 cimport cython
 
 from proxy.http.audit_id cimport new_audit_id
-from proxy.http.body cimport answer_has_body, chunk_content, encode_chunk, request_body
+from proxy.http.body cimport Body, answer_has_body, chunk_content, encode_chunk, request_body
 from proxy.http.head cimport RequestHead, ResponseHead, write_response
 from proxy.http.known cimport Known, Line
 from proxy.http.pool cimport Pool
@@ -23,7 +23,8 @@ cdef class Client:
     cpdef update_reading(self)
 
 cdef class Exchange(Owner):
-    cdef public object _body, _task, info, session, error, missing
+    cdef public Body _body
+    cdef public object _task, info, session, error, missing
     cdef public bint _chunking, _close, _retried, _reuse, _until_close, _upstream_full
     cdef public bint client_left, impersonation_forbidden, request_done, truncated
     cdef public list _held
@@ -48,6 +49,7 @@ cdef class Exchange(Owner):
     cdef _send(self, UpstreamConnection upstream, Admission admission, bytes credential)
     @cython.locals(known=Known, line=Line, fields=bytes)
     cdef bytes _outgoing(self, identity, bytes credential)
+    @cython.locals(body=Body)
     cpdef bytes client_data(self, bytes data)
     cpdef client_lost(self)
     cpdef timed_out(self)

@@ -357,9 +357,10 @@ class Exchange(Owner):
 
     def client_data(self, data: bytes) -> bytes:
         """Take what came of the body and return what follows it; raises ``MalformedRequest``."""
-        parts, tail = self._body.feed(data)
+        body = self._body
+        parts, tail = body.feed(data)
         self.bytes_received += len(data) - len(tail)
-        self.request_done = self._body.done
+        self.request_done = body.done
         if self.sent_at and self._upstream is not None:
             self._upstream.transport.write(self._framed(parts))
             self._await_answer()

@@ -1,6 +1,6 @@
 cimport cython
 
-cdef Py_ssize_t _PIECE
+cdef Py_ssize_t _PIECE, _RECORD
 
 @cython.final
 cdef class Buffers:
@@ -16,11 +16,11 @@ cdef class Buffers:
 cdef class TLSTransport:
     cdef public Buffers _buffers
     cdef public bint _fresh
-    cdef public object _made, _protocol, _raw, _timer, _tls
+    cdef public object _inner, _made, _protocol, _raw, _timer, _tls
     cdef public str _state
     cdef public bytes _unsent
-    @cython.locals(buffers=Buffers, content=bytes, end=str)
-    cpdef buffer_updated(self, size)
+    @cython.locals(buffers=Buffers, content=bytes, end=str, most=Py_ssize_t)
+    cpdef buffer_updated(self, Py_ssize_t size)
     cpdef write(self, data)
     cpdef send(self)
     cpdef abort(self)

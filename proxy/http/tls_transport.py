@@ -156,6 +156,7 @@ class TLSTransport:  # and none of asyncio's classes below it: C has no base tha
     __slots__ = (
         "_buffers",
         "_fresh",
+        "_inner",
         "_made",
         "_protocol",
         "_raw",
@@ -186,6 +187,9 @@ class TLSTransport:  # and none of asyncio's classes below it: C has no base tha
             server_side=server_name is None,
             server_hostname=server_name,
         )
+        # What its ``read`` and ``write`` call and nothing else, so that between the loop and the
+        # other connection there is no function of Python's. It is private, so it may be missing.
+        self._inner: ssl.SSLObject = getattr(self._tls, "_sslobj", self._tls)
         # A client's session tickets come behind the handshake, and OpenSSL takes a buffer of 16 KiB
         # to write to for them, which it gives back only after the next writing. Of a watch there is
         # none, so it is given something to write that is nothing.
@@ -215,9 +219,12 @@ class TLSTransport:  # and none of asyncio's classes below it: C has no base tha
             self._shake_hands()
             return
         end: _End = ""
+        # OpenSSL is given a ``bytes`` of that size to write to, so no more than what came can hold:
+        # all of a record that came whole. Of nothing it would say that nothing is the end.
+        most = min(size or 1, _RECORD)
         try:
-            content = self._tls.read(_RECORD)
-            if incoming.pending or not content:
+            content = self._inner.read(most)
+            if incoming.pending or not content or len(content) == most:
                 content, end = self._rest(content)
         except ssl.SSLWantReadError:  # a part of a record, which OpenSSL keeps
             content = b""
@@ -296,7 +303,7 @@ class TLSTransport:  # and none of asyncio's classes below it: C has no base tha
             return
         try:
             if len(data) <= _PIECE and len(self._unsent) <= _PIECE:
-                self._tls.write(data)
+                self._inner.write(data)
                 self._put_off(self._buffers.outgoing.read())
                 return
             whole = memoryview(data)
@@ -381,7 +388,7 @@ class TLSTransport:  # and none of asyncio's classes below it: C has no base tha
         incoming, parts = self._buffers.incoming, [first]
         end: _End = "" if first else "in order"
         try:
-            while incoming.pending and not end:
+            while (incoming.pending or self._tls.pending()) and not end:
                 part = self._tls.read(_RECORD)
                 parts.append(part)
                 if not part:
@@ -419,14 +426,15 @@ class TLSTransport:  # and none of asyncio's classes below it: C has no base tha
             self.abort()
 
     def _put_off(self, encrypted: bytes) -> None:
-        buffers = self._buffers
+        buffers, raw = self._buffers, self._raw
+        assert raw is not None
         if self._unsent:
             self._unsent += encrypted
         elif buffers.at_once:
             buffers.at_once -= 1
-            self._tcp.write(encrypted)
-        elif self._tcp.get_write_buffer_size():  # whoever fills it is told so while writing
-            self._tcp.write(encrypted)
+            raw.write(encrypted)
+        elif raw.get_write_buffer_size():  # whoever fills it is told so while writing
+            raw.write(encrypted)
         else:
             self._unsent = encrypted
             buffers.send_later(self)

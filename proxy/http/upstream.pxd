@@ -1,6 +1,6 @@
 cimport cython
 
-from proxy.http.body cimport answer_has_body, response_body
+from proxy.http.body cimport Body, answer_has_body, response_body
 from proxy.http.head cimport ResponseHead
 
 cdef Py_ssize_t MAX_RESPONSE_HEAD_BYTES
@@ -20,7 +20,8 @@ cdef class Owner:
 @cython.final
 cdef class UpstreamConnection:
     cdef public Owner owner
-    cdef public object _body, _on_lost, _read, _tunnel, _cut, tls, transport
+    cdef public Body _body
+    cdef public object _on_lost, _read, _tunnel, _cut, tls, transport
     cdef public bytes _buffer
     cdef public Py_ssize_t _head_bytes
     cdef public bint _clean, _keep_alive, _paused, heard, lost, reused, vanished
@@ -32,8 +33,10 @@ cdef class UpstreamConnection:
     cpdef resume(self)
     cpdef abandon(self)
     cpdef close(self)
+    @cython.locals(owner=Owner, body=Body)
+    cpdef data_received(self, bytes data)
     @cython.locals(searched=Py_ssize_t, end=Py_ssize_t, head=ResponseHead)
     cdef _read_head(self, Owner owner, bytes data)
-    @cython.locals(status=Py_ssize_t, whole=bint)
+    @cython.locals(status=Py_ssize_t, whole=bint, body=Body)
     cdef _begin_body(self, Owner owner, ResponseHead head, bytes rest)
     cdef _fail(self, error)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import ProxyError, UpstreamMalformed
-from proxy.http.body import NOTHING, Body, ChunkedBody, answer_has_body, response_body
+from proxy.http.body import NOTHING, Body, answer_has_body, response_body
 from proxy.http.head import END, MAX_RESPONSE_HEAD_BYTES, ResponseHead
 
 GOODBYE: Final = 30.0  # seconds that the API server has to take the last that was written
@@ -193,7 +193,7 @@ class UpstreamConnection:  # and no asyncio.Protocol: C has no base that is Pyth
             body = self._body
             if body is None:
                 self._read_head(owner, data)
-            elif isinstance(body, ChunkedBody) and body.is_chunk(data):
+            elif body.is_chunk(data):
                 owner.response_chunk(data)
             else:
                 parts, self._buffer = body.feed(data)
@@ -261,13 +261,13 @@ class UpstreamConnection:  # and no asyncio.Protocol: C has no base that is Pyth
             self._body = NOTHING
             owner.response_head(head, [rest], done=True)
             return
-        self._body = response_body(
+        body = self._body = response_body(
             method=method, status=status, length=length, chunked=head.chunked
         )
         parts: list[bytes] = []
         if rest:
-            parts, self._buffer = self._body.feed(rest)
-        owner.response_head(head, parts, self._body.done)
+            parts, self._buffer = body.feed(rest)
+        owner.response_head(head, parts, body.done)
 
     def _fail(self, error: ProxyError) -> None:
         owner, self.owner = self.owner, None

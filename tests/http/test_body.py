@@ -123,8 +123,13 @@ def test_what_continues_a_chunk_is_none(before: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"03\r\nabc\r\n", b"3;x\r\nabc\r\n", b"A\r\n0123456789\r\n", b"0\r\n\r\n", b"0\r\n"]
-)
+    "data",
+    [
+        b"03\r\nabc\r\n", b"3;x\r\nabc\r\n", b"A\r\n0123456789\r\n", b"0\r\n\r\n", b"0\r\n",
+        b"3", b"3xxabc\r\n", b"3\r\nabcXY", b"3\r\nabc\r\r", b"3\n\nabc\r\n", b"3\r\nabc\n\n",
+        b"3\r\nab\r\n",
+    ],
+)  # fmt: skip
 def test_a_chunk_that_is_framed_otherwise_is_to_be_framed_anew(data: bytes) -> None:
     assert not ChunkedBody(UpstreamMalformed).is_chunk(data)
 
@@ -143,6 +148,14 @@ def test_no_input_makes_a_decoder_do_anything_but_decode_or_refuse(data: bytes, 
 def test_a_body_of_known_length_ends_there(size: int) -> None:
     body = LengthBody(5)
     assert decode(body, cut(b"12345GET", size)) == (b"12345", b"GET")
+    assert body.done
+
+
+def test_a_body_is_done_with_its_last_octet() -> None:
+    body = LengthBody(5)
+    body.feed(b"1234")
+    assert not body.done
+    body.feed(b"5")
     assert body.done
 
 

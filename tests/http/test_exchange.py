@@ -13,9 +13,9 @@ from typing import cast
 import pytest
 
 from proxy.http.answer import Document
-from proxy.http.body import ChunkedBody
-from proxy.http.head import RequestHead
+from proxy.http.head import RequestHead, ResponseHead, parse_response
 from proxy.http.service import Admission
+from proxy.http.upstream import Owner, UpstreamConnection
 from tests.http.conftest import AUDIT_ID, CREDENTIAL, Proxy, identity
 from tests.http.memory import Wire, World
 
@@ -188,18 +188,48 @@ async def test_a_watch_event_in_a_chunk_of_its_own_passes_in_one(
     assert proxy.seen.exchanges[0].bytes_sent > 2 * len(event)
 
 
-async def test_a_whole_chunk_is_not_taken_apart(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+class Told(Owner):
+    """An owner that keeps what it is told of a body."""
+
+    def __init__(self) -> None:
+        self.method = b"GET"
+        self.chunks: list[bytes] = []
+        self.parts: list[bytes] = []
+
+    def response_head(self, head: ResponseHead, parts: list[bytes], done: bool) -> None:
+        self.parts += parts
+
+    def response_content(self, parts: list[bytes], done: bool) -> None:
+        self.parts += parts
+
+    def response_chunk(self, chunk: bytes) -> None:
+        self.chunks.append(chunk)
+
+
+class Idle(asyncio.Transport):
+    """A transport that takes everything and brings nothing."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("framing", "chunks", "parts"),
+    [
+        (b"Transfer-Encoding: chunked", [b"3\r\nabc\r\n"], [b"d"]),
+        (b"Content-Length: 100", [], [b"3\r\nabc\r\n", b"1\r\nd"]),
+        (b"Connection: close", [], [b"3\r\nabc\r\n", b"1\r\nd"]),
+    ],
+)
+def test_only_a_whole_chunk_is_not_taken_apart(
+    framing: bytes, chunks: list[bytes], parts: list[bytes]
 ) -> None:
-    client, api = await proxy.asked(GET.replace(b"pods", b"pods?watch=1"))
-    api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    await client.read_head()
-    with monkeypatch.context() as patched:
-        patched.setattr(ChunkedBody, "feed", None)
-        api.send(b"3\r\nabc\r\n")
-        assert await client.read_until(b"c\r\n") == b"3\r\nabc\r\n"
-    api.send(b"0\r\n\r\n")
-    assert await client.read_until(b"0\r\n\r\n") == b"0\r\n\r\n"
+    upstream, owner = UpstreamConnection(lambda _: None, parse_response), Told()
+    upstream.connection_made(Idle())
+    upstream.begin(owner, b"")
+    upstream.data_received(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n")
+    upstream.data_received(b"3\r\nabc\r\n")
+    upstream.data_received(b"1\r\nd")
+    assert (owner.chunks, owner.parts) == (chunks, parts)
 
 
 async def test_a_body_is_streamed_up_with_its_length(proxy: Proxy) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -282,6 +282,74 @@ def conversations(tls: Tls, count: int) -> list[Conversation]:
         talk.settle()
         assert talk.open
     return talks
+
+
+async def test_the_last_octet_of_a_record_brings_all_of_it(tls: Tls) -> None:
+    talk = await conversation(tls)
+    talk.say(4000)
+    talk.carry(len(talk.on_the_way) - 1)
+    assert not talk.app.received
+    talk.carry(1)
+    assert talk.app.received == talk.said
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("size", [1 << 14, 1 << 17, 16_383, 16_385, 100_000])
+@pytest.mark.parametrize("piece", [1 << 30, 16_384, 16_406, 5_000])
+async def test_records_of_any_size_arrive_whole_in_any_pieces(
+    tls: Tls, version: ssl.TLSVersion, size: int, piece: int
+) -> None:
+    asking = client_context(tls.ca_file.read_bytes())
+    asking.maximum_version = version
+    talk = await conversation(Tls(tls.ca_file, tls.cert_file, tls.key_file, tls.server, asking))
+    assert talk.peer.version() == version.name.replace("_", ".")
+    talk.peer.write(bytes(size))
+    talk.on_the_way += talk.outgoing.read()
+    while talk.on_the_way:
+        talk.carry(piece)
+    assert talk.app.received == bytes(size)
+
+
+async def test_nothing_is_no_end(tls: Tls) -> None:
+    talk = await conversation(tls)
+    talk.transport.buffer_updated(0)
+    assert talk.app.events == ["made"]
+    assert talk.open
+
+
+async def test_what_an_ssl_object_itself_calls_is_called(tls: Tls) -> None:
+    transport = (await conversation(tls)).transport
+    assert transport._inner is transport._tls._sslobj  # type: ignore[attr-defined]  # private
+
+
+class Hiding:
+    """A context, or an object of its, that keeps to itself what is private."""
+
+    def __init__(self, whole: Any) -> None:
+        self._whole = whole
+
+    def wrap_bio(self, *given: Any, **named: Any) -> Hiding:
+        return Hiding(self._whole.wrap_bio(*given, **named))
+
+    def __getattr__(self, name: str) -> Any:
+        assert not name.startswith("__")
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._whole, name)
+
+
+async def test_an_ssl_object_that_hides_what_it_calls_is_called_itself(tls: Tls) -> None:
+    hiding = Tls(
+        tls.ca_file, tls.cert_file, tls.key_file, cast("Any", Hiding(tls.server)), tls.client
+    )
+    talk = await conversation(hiding)
+    talk.say(3)
+    talk.carry()
+    assert talk.app.received == talk.said
+    talk.write(3)
+    await asyncio.sleep(0)
+    talk.take()
+    assert talk.taken == talk.written
 
 
 @pytest.mark.parametrize("wish", ["close", "abort", "pause_reading"])
