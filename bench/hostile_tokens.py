@@ -31,8 +31,7 @@ from proxy.http.head import parse_request
 from proxy.http.service import Admission
 from proxy.impersonation import Policy
 from proxy.limits import DEFAULTS, MAX_TOKEN_BYTES
-from proxy.observe.series import Number
-from tests.authn.tokens import NOWHERE
+from tests.authn.tokens import NOWHERE, Unseen
 from tests.issuer import (
     CLIENT_ID,
     SigningKey,
@@ -57,13 +56,6 @@ class _Held:
 
     async def refresh(self) -> bool:
         return False
-
-
-class _Unseen:
-    cache_hits = cache_misses = Number()
-
-    def token_validated(self, seconds: float) -> None: ...
-    def groups_dropped(self, count: int) -> None: ...
 
 
 def payloads() -> Iterator[tuple[str, bytes]]:
@@ -160,7 +152,7 @@ def main() -> int:
 
     def judged(head: bytes) -> type[ProxyError] | None:
         cache: TokenCache[Any] = TokenCache()
-        gate = Gate(authenticates, cache, policy, _Unseen())
+        gate = Gate(authenticates, cache, policy, Unseen())
         try:
             admission = gate.admit(parse_request(head, headers), NOW)
             if not isinstance(admission, Admission):

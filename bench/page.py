@@ -24,25 +24,18 @@ from proxy.http import answer
 from proxy.http.head import RequestHead, parse_request
 from proxy.http.service import Admission
 from proxy.impersonation import Policy
-from proxy.observe.series import Number
 from proxy.refusals import Refusals
 from proxy.reviews.documents import Rules
 from proxy.reviews.grants import UserGrants
 from proxy.rights import GIVEN_TO_ALL, Rule
 from proxy.whoami.page import Whoami
 from proxy.whoami.turns import Turns
+from tests.authn.tokens import Unseen
 from tests.issuer import SigningKey, rsa_key, tsidp_claims
 
 GROUPS: Final = 200
 TIMES: Final = 5  # in one run
 HTML, JSON = "text/html,*/*;q=0.8", "application/json"
-
-
-class _Unseen:
-    cache_hits = cache_misses = Number()
-
-    def token_validated(self, seconds: float) -> None: ...
-    def groups_dropped(self, count: int) -> None: ...
 
 
 class _Api:
@@ -84,7 +77,7 @@ class Costs:
         policy = Policy("headlamp-auth-proxy:authenticated")
         authenticates = authenticator()
         cache: TokenCache[Admission] = TokenCache()
-        self._gate = Gate(authenticates, cache, policy, _Unseen())
+        self._gate = Gate(authenticates, cache, policy, Unseen())
         self._page = Whoami(
             self._gate.admit,
             authenticates,

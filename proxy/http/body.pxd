@@ -1,6 +1,6 @@
 cimport cython
 
-cdef Py_ssize_t _SIZE, _CONTENT, _CONTENT_END, _TRAILER, _ZERO
+cdef Py_ssize_t _SIZE, _CONTENT, _CONTENT_END, _TRAILER, _ZERO, MAX_SIZE_DIGITS
 cdef bytes _DIGITS
 
 cdef class Body:

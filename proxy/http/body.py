@@ -20,6 +20,7 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 # Nobody needs long size lines or many trailers; without a bound they are free work for us.
 MAX_LINE_BYTES: Final = 256
 MAX_TRAILER_BYTES: Final = 8 * 1024
+MAX_SIZE_DIGITS: Final = 15  # so that every size of a chunk is a number in C too
 
 _DIGITS: Final = bytes(b"0123456789abcdef".find(octet) & 255 for octet in range(256))  # 255: none
 _ZERO: Final = ord("0")
@@ -28,7 +29,9 @@ _SIZE: Final = 0
 _CONTENT: Final = 1
 _CONTENT_END: Final = 2
 _TRAILER: Final = 3
-_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_SIZE_LINE: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,%d})(?:;[\t\x20-\x7e\x80-\xff]*)?" % MAX_SIZE_DIGITS
+)
 _TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 
 
@@ -97,7 +100,7 @@ class ChunkedBody(Body):
         if self._state != _SIZE or self._line:
             return False
         size = end = 0
-        while end < min(len(data), 15) and (digit := _DIGITS[data[end]]) < 16:
+        while end < min(len(data), MAX_SIZE_DIGITS) and (digit := _DIGITS[data[end]]) < 16:
             size = size * 16 + digit
             end += 1
         return (

@@ -187,8 +187,9 @@ class TLSTransport:  # and none of asyncio's classes below it: C has no base tha
             server_side=server_name is None,
             server_hostname=server_name,
         )
-        # What its ``read`` and ``write`` call and nothing else, so that between the loop and the
-        # other connection there is no function of Python's. It is private, so it may be missing.
+        # What its ``read``, ``write`` and ``pending`` call and nothing else, so that between the
+        # loop and the other connection there is no function of Python's. It is private, so it may
+        # be missing.
         self._inner: ssl.SSLObject = getattr(self._tls, "_sslobj", self._tls)
         # A client's session tickets come behind the handshake, and OpenSSL takes a buffer of 16 KiB
         # to write to for them, which it gives back only after the next writing. Of a watch there is
@@ -234,7 +235,7 @@ class TLSTransport:  # and none of asyncio's classes below it: C has no base tha
         if content and self._fresh:
             self._fresh = False
             with contextlib.suppress(OSError):
-                self._tls.write(b"")
+                self._inner.write(b"")
         if outgoing.pending:
             self._answer()
         if end or self._state != "open":
@@ -308,7 +309,7 @@ class TLSTransport:  # and none of asyncio's classes below it: C has no base tha
                 return
             whole = memoryview(data)
             for start in range(0, len(data), _PIECE):
-                self._tls.write(whole[start : start + _PIECE])
+                self._inner.write(whole[start : start + _PIECE])
                 self._flush()
                 if self.is_closing():  # as whoever heard that it is full has wished
                     return
@@ -376,7 +377,7 @@ class TLSTransport:  # and none of asyncio's classes below it: C has no base tha
     def _early(self) -> tuple[bytes, _End]:
         """Take what has come together with the end of the handshake."""
         try:
-            return self._rest(self._tls.read(_RECORD))
+            return self._rest(self._inner.read(_RECORD))
         except ssl.SSLWantReadError:
             return b"", ""
         except OSError:
@@ -388,8 +389,8 @@ class TLSTransport:  # and none of asyncio's classes below it: C has no base tha
         incoming, parts = self._buffers.incoming, [first]
         end: _End = "" if first else "in order"
         try:
-            while (incoming.pending or self._tls.pending()) and not end:
-                part = self._tls.read(_RECORD)
+            while (incoming.pending or self._inner.pending()) and not end:
+                part = self._inner.read(_RECORD)
                 parts.append(part)
                 if not part:
                     end = "in order"

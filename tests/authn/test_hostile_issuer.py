@@ -27,20 +27,10 @@ from proxy.headers import RequestHeaders
 from proxy.http.head import parse_request
 from proxy.http.service import Admission
 from proxy.impersonation import Policy
-from proxy.observe.series import Number
-from tests.authn.tokens import NOWHERE
+from tests.authn.tokens import NOWHERE, Unseen
 from tests.issuer import DISCOVERY, JWKS, FakeIssuer, answering, jwks_document, rsa_key
 
 BOTH = [DISCOVERY, JWKS]
-
-
-class Unseen:
-    """An observer that does not look."""
-
-    cache_hits = cache_misses = Number()
-
-    def token_validated(self, seconds: float) -> None: ...
-    def groups_dropped(self, count: int) -> None: ...
 
 
 class Elsewhere:

@@ -9,6 +9,7 @@ from proxy.authn.authenticator import Fetched
 from proxy.authn.distributed import Endpoint
 from proxy.authn.keyset import KeySet, parse_jwks
 from proxy.authn.verifier import TokenRules
+from proxy.observe.series import Number
 from tests.issuer import CLIENT_ID, SigningKey, jwks_document, rsa_key, tsidp_claims
 
 ISSUER: Final = "https://idp.tail1234.ts.net"
@@ -40,6 +41,16 @@ class Nowhere:
 
 
 NOWHERE: Final = Nowhere()
+
+
+class Unseen:
+    """A gate's observer that nobody asks."""
+
+    def __init__(self) -> None:
+        self.cache_hits, self.cache_misses = Number(), Number()
+
+    def token_validated(self, seconds: float) -> None: ...
+    def groups_dropped(self, count: int) -> None: ...
 
 
 def key_set(*keys: SigningKey | Mapping[str, object]) -> KeySet:

@@ -31,9 +31,9 @@ from proxy.http.head import (
 from proxy.http.known_lines import ResponseReader
 from proxy.http.service import Admission
 from proxy.impersonation import Impersonation, Policy
-from proxy.observe.series import Number
 from proxy.requestinfo import resolve
 from proxy.speaker import OnBehalf
+from tests.authn.tokens import Unseen
 from tests.fuzz.tokens import AUTHENTICATOR, NOW, genuine
 from tests.wire import write_request
 
@@ -69,13 +69,6 @@ class _Everybody:
         return AUTHENTICATOR.authenticate(genuine().encode(), now)
 
 
-class _Nobody:
-    cache_hits = cache_misses = Number()
-
-    def token_validated(self, seconds: float) -> None: ...
-    def groups_dropped(self, count: int) -> None: ...
-
-
 def request(data: bytes) -> None:
     """Read, admit and write a request head."""
     end = data.find(END)
@@ -83,7 +76,7 @@ def request(data: bytes) -> None:
     try:
         head = parse_request(raw, HEADERS)
         cache: TokenCache[Any] = TokenCache()
-        gate = Gate(_Everybody(), cache, POLICY, _Nobody())  # type: ignore[arg-type]
+        gate = Gate(_Everybody(), cache, POLICY, Unseen())  # type: ignore[arg-type]
         admission = gate.admit(head, NOW)
     except ProxyError:
         return

@@ -10,8 +10,8 @@ from proxy.authn.trace import Trace
 from proxy.errors import KeyUnknown, TokenMalformed
 from proxy.gate import Gate
 from proxy.http.service import Admission
-from proxy.observe.series import Number
 from proxy.userinfo import UserInfo
+from tests.authn.tokens import Unseen
 from tests.corpus import GROUP, POLICY
 
 
@@ -52,16 +52,6 @@ class Naming(Authenticator):
         return self.authenticate(token, now)
 
 
-class Deaf:
-    """A gate's observer that nobody asks."""
-
-    cache_hits = cache_misses = Number()
-
-    def token_validated(self, seconds: float) -> None: ...
-
-    def groups_dropped(self, count: int) -> None: ...
-
-
 def naming_gate(users: Naming) -> Gate:
     cache: TokenCache[Admission] = TokenCache()
-    return Gate(users, cache, POLICY, Deaf())
+    return Gate(users, cache, POLICY, Unseen())
