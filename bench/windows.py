@@ -99,62 +99,53 @@ class Window(NamedTuple):
     rate: float  # requests, or events, a second
 
 
+Take = Callable[[], list[Window]]
+
+
 def measure(run: Run) -> None:
     """A sample is one window."""
     probe = Probe()
     with probe.running():
-        _requests(run, probe)
-        _events(run, probe)
+        _in_rounds(run, ROUNDS * run.rounds, partial(_requests, run, probe))
+        _in_rounds(run, EVENT_ROUNDS * run.rounds, partial(_events, run, probe))
 
 
-def _requests(run: Run, probe: Probe) -> None:
-    known = (*run.names, *AUDITED)
-    names = list(dict.fromkeys(n for of in CASES.values() for n in of if n in known))
-    with ExitStack() as stack:
-        subjects = run.start_all(stack, run.stage.files_port, names=names)
-        wanted = [(size, s) for size in CASES for s in subjects if s.name in CASES[size]]
-        _in_turn(
-            run,
-            {
-                (case(size, CONNECTIONS), subject): partial(
-                    _of_requests, run, subject, probe, SIZES[size]
-                )
-                for size, subject in wanted
-            },
-            rounds=ROUNDS * run.rounds,
-        )
-
-
-def _events(run: Run, probe: Probe) -> None:
-    with ExitStack() as stack:
-        port, control = stack.enter_context(upstream(run.stage))
-        subjects = run.start_all(stack, port, without=["naive", BARE])
-        _in_turn(
-            run,
-            {
-                (EVENT, subject): partial(_run_events, run, subject, probe, control)
-                for subject in subjects
-            },
-            rounds=EVENT_ROUNDS * run.rounds,
-        )
-
-
-def _in_turn(
-    run: Run,
-    takes: Mapping[tuple[str, Subject], Callable[[], list[Window]]],
-    *,
-    rounds: int,
+def _in_rounds(
+    run: Run, rounds: int, start: Callable[[ExitStack], Iterator[tuple[str, Subject, Take]]]
 ) -> None:
-    """Take windows of each in turn, and record those of the speeds that are compared."""
-    windows: dict[tuple[str, Subject], list[Window]] = {}
-    for (what, subject), take in list(takes.items()) * rounds:
-        taken = run.attempt(f"windows: {what}: {subject.name}", take)
-        windows.setdefault((what, subject), []).extend(taken or ())
+    """Take windows of each in turn, and record those of the speeds that are compared.
+
+    Who is measured is started anew for each round, so that a record is not one throw: processes of
+    the same program differ, for as long as they live, by more than what is looked for.
+    """
+    windows: dict[tuple[str, str], list[Window]] = {}
+    for _ in range(rounds):
+        with ExitStack() as stack:
+            for what, subject, take in start(stack):
+                taken = run.attempt(f"windows: {what}: {subject.name}", take)
+                windows.setdefault((what, subject.name), []).extend(taken or ())
     for speed, share in SPEEDS.items():
-        for (what, subject), compared in at_speed(windows, share).items():
+        for (what, name), compared in at_speed(windows, share).items():
             for window in compared:
                 figures = {"cpu": window.cpu, "rate": window.rate, "probe": window.probe * 1e6}
-                run.add("windows", what + speed, subject, figures)
+                run.record.add("windows", what + speed, name, figures)
+
+
+def _requests(run: Run, probe: Probe, stack: ExitStack) -> Iterator[tuple[str, Subject, Take]]:
+    known = (*run.names, *AUDITED)
+    names = list(dict.fromkeys(n for of in CASES.values() for n in of if n in known))
+    subjects = run.start_all(stack, run.stage.files_port, names=names)
+    for size in CASES:
+        for subject in subjects:
+            if subject.name in CASES[size]:
+                take = partial(_of_requests, run, subject, probe, SIZES[size])
+                yield case(size, CONNECTIONS), subject, take
+
+
+def _events(run: Run, probe: Probe, stack: ExitStack) -> Iterator[tuple[str, Subject, Take]]:
+    port, control = stack.enter_context(upstream(run.stage))
+    for subject in run.start_all(stack, port, without=["naive", BARE]):
+        yield EVENT, subject, partial(_run_events, run, subject, probe, control)
 
 
 def at_speed(windows: Mapping[K, Sequence[Window]], share: float) -> dict[K, list[Window]]:

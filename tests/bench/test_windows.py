@@ -6,11 +6,16 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import cast
 
 import pytest
 
+from bench.run import Run
+from bench.stage import Stage
 from bench.subjects import Subject
-from bench.windows import LEAST, SPEEDS, Probe, Window, _Cutter, _passed, at_speed
+from bench.windows import LEAST, SPEEDS, Probe, Window, _Cutter, _in_rounds, _passed, at_speed
 
 
 def windows(probe: float, cpu: float, count: int = LEAST) -> list[Window]:
@@ -37,6 +42,26 @@ def test_who_has_too_few_windows_has_none() -> None:
     seen = {"ours": windows(1.0, 50.0), "other": windows(1.0, 25.0, LEAST - 1)}
     assert list(at_speed(seen, 0.5)) == ["ours"]
     assert at_speed({"ours": []}, 0.5) == {}
+
+
+def test_who_is_measured_is_started_anew_for_each_round() -> None:
+    """And those of one round are gone before the next; nothing is started here."""
+    started: list[int] = []
+    running: set[int] = set()
+
+    def start(stack: ExitStack) -> Iterator[tuple[str, Subject, Callable[[], list[Window]]]]:
+        assert not running
+        pid = len(started) + 1
+        started.append(pid)
+        running.add(pid)
+        stack.callback(running.discard, pid)
+        yield "case", Subject("ours", 0, pid, 0.0), lambda: windows(1.0, float(pid))
+
+    run = Run(cast("Stage", None), ["ours"])
+    _in_rounds(run, 3, start)
+    assert started == [1, 2, 3]
+    assert not running
+    assert {figures["cpu"] for _, _, _, figures in run.record.samples} == {1.0, 2.0, 3.0}
 
 
 def test_the_probe_says_what_its_work_took_while_it_was_looked_for() -> None:
