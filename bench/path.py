@@ -20,7 +20,6 @@ import gc
 import os
 import pstats
 import re
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -133,9 +132,9 @@ class Joined:
             self.writers.append(LogFile(folder / "audit.log", Rotation(64 << 20, 0, 1)))
             self.writers[1].on_write = partial(metrics.audit_written, "log")
             observers.append(AuditObserver(parse_policy(policy_file)[0], self.writers[1:]))
-        context = ssl.create_default_context()
+        context = credential.ssl_context()
         self.pool = Pool(
-            "upstream", 443, server_name="upstream", tls=lambda: context, buffers=Buffers()
+            "upstream", 443, server_name="upstream", settings=credential, buffers=Buffers()
         )
         self.pool._context = context
         service = Service(

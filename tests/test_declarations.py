@@ -23,6 +23,7 @@ from proxy.http.head import write_response
 from proxy.http.pool import Pool
 from proxy.limits import Limits
 from tests.declarations import Class, Declarations, Function, declared, read
+from tests.http.conftest import GivenTLS
 from tests.http.test_known import reader_that_knows_one
 
 ROOT = Path(__file__).parents[1]
@@ -278,8 +279,8 @@ def test_no_default_has_the_name_of_a_method(path: Path) -> None:
 
 
 async def test_a_pool_that_is_not_told_how_connects_as_the_transport_does() -> None:
-    buffers, tls = tls_transport.Buffers(), lambda: pytest.fail("not yet")
-    pool = Pool("upstream", 443, server_name="upstream", tls=tls, buffers=buffers)
+    buffers, tls = tls_transport.Buffers(), GivenTLS(lambda: pytest.fail("not yet"))
+    pool = Pool("upstream", 443, server_name="upstream", settings=tls, buffers=buffers)
     assert pool._connect is tls_transport.connect
 
 

@@ -2,9 +2,9 @@
 
 Kubernetes rotates a service account's token by swapping files, so they are looked at again, at
 most once a second and only when a request needs them; between two looks a credential costs a
-comparison. Nothing is served from memory that is no longer in its file: a token that was taken
-away, or has expired (the kubelet may leave one behind for hours), is an error that says so, and
-never an unauthenticated request.
+comparison, which whoever asks for each request makes himself. Nothing is served from memory that is
+no longer in its file: a token that was taken away, or has expired (the kubelet may leave one behind
+for hours), is an error that says so, and never an unauthenticated request.
 
 No token is part of any message or repr.
 """
@@ -33,16 +33,20 @@ class Credential(ABC):
     """A credential for the API server: a header line, a client certificate, or both.
 
     All times are unix seconds. A clock that was set back means another look, not a longer wait.
+    From ``looked_at`` until ``settled_until``, ``line`` is what ``header`` would return; ``tls`` is
+    what ``ssl_context`` would, None before the first look. ``bare`` is for connections that show
+    nothing of ours.
     """
 
     def __init__(self, client_tls: ClientTLS) -> None:
         self.changes = 0  # how often the token has changed since the first
         self._client_tls = client_tls
-        self._bare_tls = client_tls.without_certificate()
-        self._line = b""
+        self.tls: ssl.SSLContext | None = None
+        self.bare = BareTLS(client_tls.without_certificate())
+        self.line = b""
         self._failure = ""  # of the last look
-        self._looked_at = math.inf
-        self._settled_until = -math.inf  # until when the line needs no second thought
+        self.looked_at = math.inf
+        self.settled_until = -math.inf
 
     def header(self, now: float) -> bytes | None:
         """Return the Authorization line, complete, or ``b""`` if a certificate is all there is.
@@ -50,10 +54,8 @@ class Credential(ABC):
         None means that ``renew`` must be awaited first. Once a line was returned, ``ssl_context``
         does not fail. Raises CredentialUnavailable.
         """
-        if self._looked_at <= now < self._settled_until:
-            return self._line
-        if not self._looked_at <= now < self._looked_at + LOOK_EVERY:
-            self._looked_at = now
+        if not self.looked_at <= now < self.looked_at + LOOK_EVERY:
+            self.looked_at = now
             self._look()
         if self._failure:
             raise CredentialUnavailable(self._failure)
@@ -77,17 +79,10 @@ class Credential(ABC):
         Raises CredentialUnavailable.
         """
         try:
-            return self._client_tls.context()
+            self.tls = self._client_tls.context()
         except SourceError as error:
             raise CredentialUnavailable(str(error)) from error
-
-    def bare_ssl_context(self) -> ssl.SSLContext:
-        """Return the context for connections that show nothing of ours; else as ``ssl_context``."""
-        try:
-            self._bare_tls.look()
-            return self._bare_tls.context()
-        except SourceError as error:
-            raise CredentialUnavailable(str(error)) from error
+        return self.tls
 
     @property
     @abstractmethod
@@ -109,16 +104,39 @@ class Credential(ABC):
     def _look(self) -> None:
         try:
             self._client_tls.look()
+            self.tls = self._client_tls.context()
             self._failure = ""
         except SourceError as error:
             self._failure = str(error)
 
     def _look_again(self) -> None:
-        self._looked_at, self._settled_until = math.inf, -math.inf
+        self.looked_at, self.settled_until = math.inf, -math.inf
 
     def _settle(self, until: float) -> bytes:
-        self._settled_until = min(self._looked_at + LOOK_EVERY, until)
-        return self._line
+        self.settled_until = min(self.looked_at + LOOK_EVERY, until)
+        return self.line
+
+
+class BareTLS:
+    """The settings for connections that show nothing of ours; see ``http.pool.TLSSettings``.
+
+    Nobody else looks at their files, so whoever asks does.
+    """
+
+    def __init__(self, client_tls: ClientTLS) -> None:
+        self._client_tls = client_tls
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        return self.ssl_context()
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return the context for new connections; else as ``Credential.ssl_context``."""
+        try:
+            self._client_tls.look()
+            return self._client_tls.context()
+        except SourceError as error:
+            raise CredentialUnavailable(str(error)) from error
 
 
 class HeldCredential(Credential):
@@ -151,9 +169,9 @@ class HeldCredential(Credential):
             self._failure = str(error)
             return
         line = authorization(token)
-        if line != self._line:
-            self.changes += bool(self._line)
-            self._line, self._token_expires_at = line, token_expiry(token)
+        if line != self.line:
+            self.changes += bool(self.line)
+            self.line, self._token_expires_at = line, token_expiry(token)
 
     def _judge(self, now: float) -> bytes:
         expires_at = self.expires_at

@@ -126,8 +126,8 @@ class ExecCredential(Credential):
             line, token_end = authorization(token), token_expiry(token)
         if answer.certificate:
             certificate_end = _check_pair(answer)
-        self.changes += self._held and line != self._line
-        self._line, self._held, self._rejected = line, True, False
+        self.changes += self._held and line != self.line
+        self.line, self._held, self._rejected = line, True, False
         self._expires_at = earliest(answer.expires_at, token_end, certificate_end)
         self._certificate.content, self._key.content = answer.certificate, answer.key
 

@@ -40,6 +40,7 @@ cdef class Exchange(Owner):
     cdef public Py_ssize_t bytes_received, bytes_sent, status
     cdef public Client client
     cdef public RequestHead head
+    @cython.locals(target=bytes)
     cpdef start(self)
     @cython.locals(now=double, upstream=UpstreamConnection)
     cdef _proceed(self)
@@ -57,6 +58,7 @@ cdef class Exchange(Owner):
     cdef _await_answer(self)
     cpdef pause_response(self)
     cpdef resume_response(self)
+    cdef bint _is_last(self)
     @cython.locals(unknown_length=bint, lines=bytes)
     cdef bytes _framing(self, ResponseHead head)
     cdef _answer(self, bytes head, list parts, bint done)

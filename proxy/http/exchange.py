@@ -14,9 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Awaitable
 from http import HTTPStatus
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Final
 
 from proxy import requestinfo
@@ -158,20 +158,21 @@ class Exchange(Owner):
     )
 
     def __init__(self, service: Service, client: Client, head: RequestHead) -> None:
+        # Compiled, what an attribute has is found at once, for it has a type; a parameter has none.
+        self._service, self.client, self.head = service, client, head
         self.audit_id = new_audit_id()
-        self._id_line = b"Audit-Id: %s\r\n" % self.audit_id.encode()
-        self.received_at = time.time()
+        self._id_line = b"Audit-Id: " + self.audit_id.encode() + b"\r\n"
+        self.received_at = time()
         self.annotations: dict[str, str] = {}
-        self.head, self.method = head, head.method
-        if (line := head.line) is not None:
+        self.method = self.head.method
+        if (line := self.head.line) is not None:
             self.info, self.kind = line.info, line.kind
         else:
             self.info = requestinfo.resolve(head.method, head.target)
             self.kind = requestinfo.kind(self.info, upgrade=head.upgrade is not None)
-        self.client = client
         self.admission: Admission | None = None
         self.session: Session | None = None
-        self._body: Body = request_body(head.content_length, chunked=head.chunked)
+        self._body: Body = request_body(self.head.content_length, chunked=self.head.chunked)
         self.request_done = self._body is NOTHING
         self.status = 0
         self.error: ProxyError | None = None
@@ -179,11 +180,10 @@ class Exchange(Owner):
         self.missing: MissingRule | None = None
         self._sniffed: bytes | None = None  # the beginning of a 403's body
         self.bytes_received = self.bytes_sent = 0
-        self.began_at = time.perf_counter()
+        self.began_at = perf_counter()
         self.sent_at = self.answered_at = self.ended_at = self.completed_at = 0.0
-        self._service = service
         self._tally: Tally | None = None  # where this exchange is counted in
-        self._pool = service.pool
+        self._pool = self._service.pool
         self._upstream: UpstreamConnection | None = None
         self._upstream_full = False
         self._held: list[bytes] = []  # body that came before there was anywhere to send it
@@ -193,14 +193,14 @@ class Exchange(Owner):
         self._until_close = False  # the answer's end is the end of the upstream connection
         self._close = False  # the client's connection ends with this exchange
         self._task: asyncio.Task[None] | None = None
-        service.observer.begun(self)
+        self._service.observer.begun(self)
 
     # the way up
 
     def start(self) -> None:
         """Go on as far as is possible now; called once, and again for a second attempt."""
-        page = self._service.page
-        if page is not None and page.is_at(self.head.target):
+        page, target = self._service.page, self.head.target
+        if page is not None and target.startswith(page.path) and page.is_at(target):
             self._task = self.client.loop.create_task(self._show(page), name="page")
             return
         try:
@@ -232,16 +232,16 @@ class Exchange(Owner):
     async def _show(self, page: Page) -> None:
         """Answer with a page of our own; nothing is forwarded, and nobody is counted in."""
         try:
-            document = await page.show(self.head, time.time())
+            document = await page.show(self.head, time())
             if self.ended_at:  # in the same turn of the loop, before it could be cancelled
                 return
-            self._close = self._is_last
+            self._close = self._is_last()
             answered = answer.document(
                 document,
                 audit_id=self.audit_id,
                 method=self.method,
                 close=self._close,
-                now=time.time(),
+                now=time(),
             )
         except ProxyError as error:
             self._refuse_late(error)
@@ -259,7 +259,7 @@ class Exchange(Owner):
 
     def _proceed(self) -> Awaitable[None] | None:
         """Take the next steps, in this order; return what must be awaited before going on."""
-        now = time.time()
+        now = time()
         if self.admission is None:
             admission = self._service.gate.admit(self.head, now)
             if not isinstance(admission, Admission):
@@ -321,7 +321,7 @@ class Exchange(Owner):
         if admission.websocket_protocols is not None:
             head.websocket_protocols = (admission.websocket_protocols,)
         data = self._outgoing(admission.identity, credential)
-        self.sent_at = time.perf_counter()
+        self.sent_at = perf_counter()
         if self._body is not NOTHING:
             upstream.give_up_after(0)
             data += self._framed(self._held)
@@ -427,7 +427,7 @@ class Exchange(Owner):
                 return
             self.session.upstream_data(rest)
         self.status = head.status
-        self.answered_at = time.perf_counter()
+        self.answered_at = perf_counter()
         self._service.observer.answered(self)
         framing = self._id_line + b"Connection: Upgrade\r\nUpgrade: %s\r\n" % asked
         self._send_client(write_response(head, framing) + rest)
@@ -439,7 +439,7 @@ class Exchange(Owner):
             return
         self.client.timer.clear()
         self.status = head.status
-        self.answered_at = time.perf_counter()
+        self.answered_at = perf_counter()
         if head.status == 403:
             self._sniffed = b""
         if self.kind != "unary":
@@ -495,7 +495,6 @@ class Exchange(Owner):
         self._service.observer.retried()
         self.start()
 
-    @property
     def _is_last(self) -> bool:
         """Whether the client's connection must end with the answer that begins now.
 
@@ -514,7 +513,7 @@ class Exchange(Owner):
         unknown_length = head.content_length is None and answer_has_body(self.method, head.status)
         self._until_close = unknown_length and not head.chunked
         self._chunking = unknown_length and self.head.http11
-        self._close = self._is_last
+        self._close = self._is_last()
         lines = self._id_line
         if self._chunking:
             lines += b"Transfer-Encoding: chunked\r\n"
@@ -554,14 +553,14 @@ class Exchange(Owner):
             self.client.cut()
         else:
             self.status = error.code
-            self._close = self._is_last
+            self._close = self._is_last()
             self._send_client(
                 answer.refusal(
                     error,
                     audit_id=self.audit_id,
                     method=self.method,
                     close=self._close,
-                    now=time.time(),
+                    now=time(),
                     has_page=self._service.page is not None,
                 )
             )
@@ -581,11 +580,11 @@ class Exchange(Owner):
         self._end()
 
     def _end(self) -> None:
-        self.ended_at = ended_at = time.perf_counter()
+        self.ended_at = ended_at = perf_counter()
         if self.kind == "unary":
             self.completed_at = self.received_at + ended_at - self.began_at
         else:  # during which a clock may have been set
-            self.completed_at = time.time()
+            self.completed_at = time()
         if self._tally is not None and self.admission is not None:
             self._tally.leave(self.admission.bearer.username)
             self._tally = None

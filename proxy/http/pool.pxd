@@ -3,7 +3,7 @@ cimport cython
 from proxy.http.upstream cimport UpstreamConnection
 
 cdef class Pool:
-    cdef public object _host, _port, _server_name, _tls, _connect, _buffers, _loop, _context, _heads
+    cdef public object _host, _port, _server_name, _settings, _connect, _buffers, _loop, _context, _heads
     cdef public list _idle
     cdef public set _open
     cdef public bint reachable

@@ -50,6 +50,21 @@ class Connect(Protocol):
     ) -> tuple[asyncio.Transport, UpstreamConnection]: ...
 
 
+class TLSSettings(Protocol):
+    """What connections to the API server are made with."""
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """Return the context as last seen: another object once the settings have changed.
+
+        It is looked at for each request, so most often it is a mere attribute.
+        """
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return the context for a new connection. May raise a ``ProxyError``."""
+        ...
+
+
 def keep_alive(transport: asyncio.BaseTransport) -> None:
     """Have the kernel notice within minutes that a silent peer is gone (a watch may be silent)."""
     sock = transport.get_extra_info("socket")
@@ -64,7 +79,7 @@ def keep_alive(transport: asyncio.BaseTransport) -> None:
 
 
 class Pool:
-    """Connections to one API server, made by ``connect`` with the context that ``tls`` returns."""
+    """Connections to one API server, made by ``connect`` with what ``settings`` say."""
 
     def __init__(
         self,
@@ -72,12 +87,12 @@ class Pool:
         port: int,
         *,
         server_name: str,
-        tls: Callable[[], ssl.SSLContext],
+        settings: TLSSettings,
         buffers: tls_transport.Buffers,
         connect: Connect = tls_transport.connect,
     ) -> None:
         self._host, self._port, self._server_name = host, port, server_name
-        self._tls = tls
+        self._settings = settings
         self._connect = connect
         self._buffers = buffers
         self._heads = ResponseReader()
@@ -97,7 +112,7 @@ class Pool:
 
     def take(self) -> UpstreamConnection | None:
         """Return an idle connection that may be used again, or None."""
-        if self._idle and self._tls() is not self._context:
+        if self._idle and self._settings.tls is not self._context:
             self.close_idle()
         now = self._loop.time()
         while self._idle:
@@ -109,7 +124,7 @@ class Pool:
 
     async def connect(self) -> UpstreamConnection:
         """Make a new connection; raises ``UpstreamUnreachable`` or ``UpstreamCertificate``."""
-        context = self._tls()
+        context = self._settings.ssl_context()
         self.reachable = False
         where = f"{self._host}:{self._port}"
         try:

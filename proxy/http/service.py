@@ -61,6 +61,10 @@ class Denial(Protocol):
 class Page(Protocol):
     """A page of our own, before all that decides who is asking; it is never forwarded."""
 
+    @property
+    def path(self) -> bytes:
+        """What the targets of all requests for it begin with, so that others need not be asked."""
+
     def is_at(self, target: bytes) -> bool: ...
 
     async def show(self, head: RequestHead, now: float) -> Document:

@@ -26,8 +26,9 @@ class Timer:
 
     def set(self, seconds: float) -> None:
         """Move the deadline to ``seconds`` from now."""
-        self._deadline = deadline = self._loop.time() + seconds
-        if self._due > deadline:
+        now = self._loop.time()
+        self._deadline = now + seconds
+        if self._due > self._deadline:
             if self._handle is not None:
                 self._handle.cancel()
             self._arm(seconds)

@@ -156,7 +156,7 @@ class Reviewer:
         if credential is None:
             sent, tls = [*await self._authorization(), *headers], self._credential.ssl_context()
         else:  # nothing of ours may go along, a client certificate no more than a token
-            sent, tls = [credential], self._credential.bare_ssl_context()
+            sent, tls = [credential], self._credential.bare.ssl_context()
         async with (
             asyncio.timeout(TIMEOUT),
             self._session.post(

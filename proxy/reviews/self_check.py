@@ -50,7 +50,11 @@ class Questions(Protocol):
 
 
 class OwnCredential(Protocol):
-    """Who this proxy is towards the API server; see ``http.service.Credential``."""
+    """Who this proxy is towards the API server; see ``credentials.credential.Credential``."""
+
+    line: bytes
+    looked_at: float
+    settled_until: float
 
     def header(self, now: float) -> bytes | None: ...
     async def renew(self) -> None: ...
@@ -73,6 +77,7 @@ class SelfCheck:
         self._policy = policy
         self._needed = tuple(needed)
         self._allow_privileged = allow_privileged
+        self._problem: type[CredentialWithheld] | None = None  # of the verdict
         self._logged: Verdict | None = None
         self._logged_at = 0.0
 
@@ -96,9 +101,7 @@ class SelfCheck:
 
     def problem(self) -> type[CredentialWithheld] | None:
         """Return why our credential must not be used for anybody's request, or None."""
-        if self.verdict is None:
-            return None
-        return forbids(self.verdict, allow_privileged=self._allow_privileged)
+        return self._problem
 
     async def run(self) -> None:
         """Ask again and again until cancelled."""
@@ -117,6 +120,7 @@ class SelfCheck:
         """Ask once, and take the verdict."""
         answers = await self._ask()
         self.verdict = judge(answers, self._needed, self.verdict or Verdict())
+        self._problem = forbids(self.verdict, allow_privileged=self._allow_privileged)
         self._report(self.verdict)
 
     async def _ask(self) -> Answers:
@@ -166,7 +170,10 @@ class WithheldCredential:
         """
         if problem := self._check.problem():
             raise problem
-        return self._credential.header(now)
+        credential = self._credential
+        if credential.looked_at <= now < credential.settled_until:  # as most often
+            return credential.line
+        return credential.header(now)
 
     async def renew(self) -> None:
         await self._credential.renew()

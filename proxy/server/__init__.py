@@ -114,8 +114,8 @@ async def _run(config: Config, writer: LogWriter) -> int:
         denial = denial_of(config)
         issuers = issuers_of(config, cache, metrics)
         buffers = Buffers()
-        pool = pool_of(upstream, credential.ssl_context, buffers)
-        bare_pool = pool_of(upstream, credential.bare_ssl_context, buffers)
+        pool = pool_of(upstream, credential, buffers)
+        bare_pool = pool_of(upstream, credential.bare, buffers)
         policy = policy_of(config)
         # One for ourselves and one for clients, whose questions must not make ours wait.
         ourselves = Reviewer(upstream, credential, metrics.reviewed)

@@ -6,10 +6,8 @@ What cannot be made is a ``StartError`` that names the flag and what to change.
 from __future__ import annotations
 
 import logging
-import ssl
 import tempfile
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from proxy import rights
@@ -25,7 +23,7 @@ from proxy.credentials.trust import write_trust_directory
 from proxy.denial import InvalidDenyList
 from proxy.files import SourceError, explain
 from proxy.gate import Gate
-from proxy.http.pool import Pool
+from proxy.http.pool import Pool, TLSSettings
 from proxy.http.service import Admission
 from proxy.http.tls_transport import Buffers
 from proxy.impersonation import Policy
@@ -79,9 +77,9 @@ def upstream_of(config: Config) -> tuple[Upstream, Credential]:
     return Upstream(host, config.upstream.port, host.rstrip(".")), credential
 
 
-def pool_of(upstream: Upstream, tls: Callable[[], ssl.SSLContext], buffers: Buffers) -> Pool:
+def pool_of(upstream: Upstream, settings: TLSSettings, buffers: Buffers) -> Pool:
     name = upstream.server_name
-    return Pool(upstream.host, upstream.port, server_name=name, tls=tls, buffers=buffers)
+    return Pool(upstream.host, upstream.port, server_name=name, settings=settings, buffers=buffers)
 
 
 def self_check_of(config: Config, reviewer: Reviewer, policy: Policy) -> SelfCheck:

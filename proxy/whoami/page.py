@@ -95,6 +95,8 @@ class Whoami:
         self._max_token_bytes = max_token_bytes
         self._turns = Turns()
 
+    path: Final = asking.PATH
+
     def is_at(self, target: bytes) -> bool:
         return asking.is_at(target)
 

@@ -279,7 +279,7 @@ async def test_a_clock_that_is_set_during_a_stream_says_when_that_ended(
     api.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
     await client.read_until(b"{}")
     now = time.time
-    monkeypatch.setattr(time, "time", lambda: now() + 3600)
+    monkeypatch.setattr("proxy.http.exchange.time", lambda: now() + 3600)
     api.send(b"0\r\n\r\n")
     event = (await audited.events())[-1]
     came, ended = (event[name] for name in ("requestReceivedTimestamp", "stageTimestamp"))

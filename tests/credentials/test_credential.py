@@ -158,14 +158,25 @@ def test_a_missing_authority_is_refused_before_a_connection_is_tried(tmp_path: P
 def test_a_rotated_authority_gives_another_context_and_a_rotated_token_does_not(
     account: Account,
 ) -> None:
+    assert account.credential.tls is None
     account.credential.header(NOW)
-    first = account.credential.ssl_context()
+    first = account.credential.tls
+    assert account.credential.ssl_context() is first
     account.rotate("second")
     account.credential.header(NOW + 1)
-    assert account.credential.ssl_context() is first
+    assert account.credential.tls is account.credential.ssl_context() is first
     account.rotate("second", trustme.CA().cert_pem.bytes())
     account.credential.header(NOW + 2)
-    assert account.credential.ssl_context() is not first
+    assert account.credential.tls is not first
+    assert account.credential.tls is account.credential.ssl_context()
+
+
+def test_what_shows_nothing_of_ours_is_looked_at_by_whoever_asks(account: Account) -> None:
+    bare = account.credential.bare
+    first = bare.tls
+    assert bare.ssl_context() is first
+    account.rotate("second", trustme.CA().cert_pem.bytes())
+    assert bare.tls is bare.ssl_context() is not first
 
 
 def test_a_bad_new_authority_does_not_stop_requests(account: Account) -> None:

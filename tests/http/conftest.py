@@ -206,6 +206,17 @@ async def limited(
         yield start
 
 
+class GivenTLS:
+    """Settings by which TLS connections are made with what ``ssl_context`` returns now."""
+
+    def __init__(self, ssl_context: Callable[[], ssl.SSLContext]) -> None:
+        self.ssl_context = ssl_context
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        return self.ssl_context()
+
+
 def pool_to(
     port: int,
     tls: Callable[[], ssl.SSLContext],
@@ -214,7 +225,13 @@ def pool_to(
     server_name: str = "localhost",
 ) -> Pool:
     """Make a pool to a port of this machine; with buffers of its own unless it shares some."""
-    return Pool("127.0.0.1", port, server_name=server_name, tls=tls, buffers=buffers or Buffers())
+    return Pool(
+        "127.0.0.1",
+        port,
+        server_name=server_name,
+        settings=GivenTLS(tls),
+        buffers=buffers or Buffers(),
+    )
 
 
 @contextlib.asynccontextmanager

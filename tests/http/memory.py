@@ -22,7 +22,7 @@ from proxy.http.service import Service
 from proxy.http.tls_transport import Buffers
 from proxy.limits import Tally
 from tests.corpus import AUTHORITY
-from tests.http.conftest import FixedCredential, Recorder
+from tests.http.conftest import FixedCredential, GivenTLS, Recorder
 from tests.http.users import Naming, naming_gate
 
 
@@ -227,7 +227,7 @@ class World:
             "upstream",
             443,
             server_name="upstream",
-            tls=lambda: tls,
+            settings=GivenTLS(lambda: tls),
             buffers=Buffers(),
             connect=self.loop.dial,
         )

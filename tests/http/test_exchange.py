@@ -675,6 +675,8 @@ class SlowPage:
     def __init__(self) -> None:
         self.document = asyncio.get_running_loop().create_future()
 
+    path = b"/"
+
     def is_at(self, _target: bytes) -> bool:
         return True
 

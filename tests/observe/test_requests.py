@@ -176,7 +176,7 @@ async def test_one_that_cannot_be_counted_keeps_no_other_from_it(
     def fail(*_: object, **__: object) -> None:
         raise ValueError("no")
 
-    monkeypatch.setattr(RequestObserver, "_failed", fail)
+    monkeypatch.setattr(Metrics, "refused", fail)
     client = await seen.proxy.client()
     for _ in range(2):
         client.send(b"GET /api/v1/pods HTTP/1.1\r\nHost: x\r\n\r\n")

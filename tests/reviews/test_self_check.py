@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 
-from proxy.credentials.credential import Credential
+from proxy.credentials.credential import Credential, from_files
 from proxy.errors import ImpersonationBroken, ServiceAccountPrivileged
 from proxy.impersonation import Policy
 from proxy.reviews import self_check
@@ -117,6 +118,34 @@ async def test_a_canary_that_is_seen_as_somebody_else_withholds_the_credential(
     assert check.found("seen_as_somebody_else")
     with pytest.raises(ImpersonationBroken):
         WithheldCredential(credential, check).header(0)
+
+
+class Settled:
+    """Our credential as it is between two looks."""
+
+    line, looked_at, settled_until = b"settled", 10.0, 11.0
+
+    def header(self, now: float) -> bytes:
+        return b"asked at %d" % now
+
+    async def renew(self) -> None: ...
+    def reread(self) -> None: ...
+
+
+def test_between_two_looks_the_line_needs_no_second_thought(check: SelfCheck) -> None:
+    withheld = WithheldCredential(Settled(), check)
+    assert (withheld.header(10), withheld.header(10.9)) == (b"settled", b"settled")
+    assert withheld.header(11) == b"asked at 11"
+    assert withheld.header(9) == b"asked at 9"  # the clock was set back
+
+
+async def test_what_was_refused_is_not_sent_again(check: SelfCheck, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("first")
+    withheld = WithheldCredential(from_files(tmp_path / "token", None), check)
+    assert (withheld.header(0), withheld.header(0)) == (b"Authorization: Bearer first\r\n",) * 2
+    (tmp_path / "token").write_text("second")
+    withheld.reread()
+    assert withheld.header(0) == b"Authorization: Bearer second\r\n"
 
 
 @pytest.mark.parametrize(
