@@ -119,11 +119,15 @@ def _in_rounds(
     the same program differ, for as long as they live, by more than what is looked for.
     """
     windows: dict[tuple[str, str], list[Window]] = {}
-    for _ in range(rounds):
+
+    def one_round() -> None:
         with ExitStack() as stack:
             for what, subject, take in start(stack):
                 taken = run.attempt(f"windows: {what}: {subject.name}", take)
                 windows.setdefault((what, subject.name), []).extend(taken or ())
+
+    for _ in range(rounds):
+        run.attempt("windows: a round", one_round)
     for speed, share in SPEEDS.items():
         for (what, name), compared in at_speed(windows, share).items():
             for window in compared:

@@ -55,7 +55,7 @@ class Credential(ABC):
         does not fail. Raises CredentialUnavailable.
         """
         if not self.looked_at <= now < self.looked_at + LOOK_EVERY:
-            self.looked_at = now
+            self.looked_at, self.settled_until = now, -math.inf
             self._look()
         if self._failure:
             raise CredentialUnavailable(self._failure)

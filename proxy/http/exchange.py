@@ -158,7 +158,8 @@ class Exchange(Owner):
     )
 
     def __init__(self, service: Service, client: Client, head: RequestHead) -> None:
-        # Compiled, what an attribute has is found at once, for it has a type; a parameter has none.
+        # Compiled, attributes of ours have types and parameters have none, so what these have is
+        # read through ``self`` where it is read for each request.
         self._service, self.client, self.head = service, client, head
         self.audit_id = new_audit_id()
         self._id_line = b"Audit-Id: " + self.audit_id.encode() + b"\r\n"

@@ -55,10 +55,12 @@ class TLSSettings(Protocol):
 
     @property
     def tls(self) -> ssl.SSLContext | None:
-        """Return the context as last seen: another object once the settings have changed.
+        """Return the context as it is now: another object once the settings have changed.
 
-        It is looked at for each request, so most often it is a mere attribute.
+        It is asked for with each request, so most often it is a mere attribute. May raise a
+        ``ProxyError``.
         """
+        ...
 
     def ssl_context(self) -> ssl.SSLContext:
         """Return the context for a new connection. May raise a ``ProxyError``."""

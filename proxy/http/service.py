@@ -63,7 +63,8 @@ class Page(Protocol):
 
     @property
     def path(self) -> bytes:
-        """What the targets of all requests for it begin with, so that others need not be asked."""
+        """What the target of every request for it begins with: so ``is_at`` is seldom asked."""
+        ...
 
     def is_at(self, target: bytes) -> bool: ...
 

@@ -73,6 +73,8 @@ class OwnCredential(Protocol):
 class Whoami:
     """The page; satisfies ``http.service.Page``."""
 
+    path: Final = asking.PATH
+
     def __init__(
         self,
         recall: Recall,
@@ -94,8 +96,6 @@ class Whoami:
         self._refusals = refusals
         self._max_token_bytes = max_token_bytes
         self._turns = Turns()
-
-    path: Final = asking.PATH
 
     def is_at(self, target: bytes) -> bool:
         return asking.is_at(target)

@@ -45,7 +45,10 @@ def test_who_has_too_few_windows_has_none() -> None:
 
 
 def test_who_is_measured_is_started_anew_for_each_round() -> None:
-    """And those of one round are gone before the next; nothing is started here."""
+    """And those of one round are gone before the next, whose failure loses nothing of the others.
+
+    Nothing is started here.
+    """
     started: list[int] = []
     running: set[int] = set()
 
@@ -53,6 +56,8 @@ def test_who_is_measured_is_started_anew_for_each_round() -> None:
         assert not running
         pid = len(started) + 1
         started.append(pid)
+        if pid == 2:
+            raise OSError("no such program")
         running.add(pid)
         stack.callback(running.discard, pid)
         yield "case", Subject("ours", 0, pid, 0.0), lambda: windows(1.0, float(pid))
@@ -61,7 +66,8 @@ def test_who_is_measured_is_started_anew_for_each_round() -> None:
     _in_rounds(run, 3, start)
     assert started == [1, 2, 3]
     assert not running
-    assert {figures["cpu"] for _, _, _, figures in run.record.samples} == {1.0, 2.0, 3.0}
+    assert {figures["cpu"] for _, _, _, figures in run.record.samples} == {1.0, 3.0}
+    assert run.record.missing == ["windows: a round: OSError: no such program"]
 
 
 def test_the_probe_says_what_its_work_took_while_it_was_looked_for() -> None:

@@ -11,6 +11,7 @@ from proxy.credentials.client_tls import ClientTLS
 from proxy.credentials.credential import HeldCredential, from_files, readiness, token_expiry
 from proxy.errors import CredentialUnavailable
 from proxy.files import GivenData
+from tests.credentials.asking import for_requests
 
 NOW = 1_800_000_000.0
 
@@ -26,6 +27,7 @@ class Account:
         self.token_file.symlink_to("..data/token")
         self.ca_file.symlink_to("..data/ca.crt")
         self.credential = from_files(self.token_file, self.ca_file)
+        self.header = for_requests(self.credential).header
 
     def rotate(self, token: str, ca: bytes | None = None) -> None:
         before = None if ca else self.ca_file.read_bytes()
@@ -50,37 +52,46 @@ def signed(**claims: object) -> str:
 
 def refused(account: Account, now: float) -> str:
     with pytest.raises(CredentialUnavailable) as raised:
-        account.credential.header(now)
+        account.header(now)
     return raised.value.detail
 
 
 def test_the_header_is_a_whole_line_without_the_files_line_break(account: Account) -> None:
     account.rotate("abc.DEF-_~+/=\n")
-    assert account.credential.header(NOW) == b"Authorization: Bearer abc.DEF-_~+/=\r\n"
+    assert account.header(NOW) == b"Authorization: Bearer abc.DEF-_~+/=\r\n"
 
 
 def test_a_rotated_token_is_seen_within_a_second_and_not_before(account: Account) -> None:
-    account.credential.header(NOW)
+    account.header(NOW)
     account.rotate("second")
-    assert account.credential.header(NOW + 0.99) == b"Authorization: Bearer first\r\n"
-    assert account.credential.header(NOW + 1) == b"Authorization: Bearer second\r\n"
+    assert account.header(NOW + 0.99) == b"Authorization: Bearer first\r\n"
+    assert account.header(NOW + 1) == b"Authorization: Bearer second\r\n"
 
 
 def test_between_two_looks_the_line_is_the_same_object(account: Account) -> None:
-    assert account.credential.header(NOW) is account.credential.header(NOW + 0.5)
+    assert account.header(NOW) is account.header(NOW + 0.5)
 
 
 def test_a_clock_that_is_set_back_does_not_stop_the_looking(account: Account) -> None:
-    account.credential.header(NOW)
+    account.header(NOW)
     account.rotate("second")
-    assert account.credential.header(NOW - 3600) == b"Authorization: Bearer second\r\n"
+    assert account.header(NOW - 3600) == b"Authorization: Bearer second\r\n"
 
 
 def test_after_a_refusal_by_the_api_server_the_files_are_read_at_once(account: Account) -> None:
-    account.credential.header(NOW)
+    account.header(NOW)
     account.rotate("second")
     account.credential.reread()
-    assert account.credential.header(NOW) == b"Authorization: Bearer second\r\n"
+    assert account.header(NOW) == b"Authorization: Bearer second\r\n"
+
+
+def test_what_a_look_finds_missing_is_not_sent_whatever_the_clock_said_before(
+    account: Account,
+) -> None:
+    account.header(NOW)
+    account.token_file.unlink()
+    assert "cannot be read" in refused(account, NOW - 3600)
+    assert "cannot be read" in refused(account, NOW - 3599.5)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +110,7 @@ def test_after_a_refusal_by_the_api_server_the_files_are_read_at_once(account: A
 def test_what_may_not_stand_in_a_header_is_never_sent(
     account: Account, token: bytes, why: str
 ) -> None:
-    account.credential.header(NOW)
+    account.header(NOW)
     account.token_file.unlink()
     account.token_file.write_bytes(token)
     detail = refused(account, NOW + 1)
@@ -109,7 +120,7 @@ def test_what_may_not_stand_in_a_header_is_never_sent(
 
 
 def test_a_token_that_was_taken_away_is_not_served_from_memory(account: Account) -> None:
-    account.credential.header(NOW)
+    account.header(NOW)
     account.token_file.unlink()
     detail = refused(account, NOW + 1)
     assert detail == (
@@ -118,17 +129,17 @@ def test_a_token_that_was_taken_away_is_not_served_from_memory(account: Account)
     )
     account.token_file.write_text("third")
     assert refused(account, NOW + 1.5) == detail
-    assert account.credential.header(NOW + 2) == b"Authorization: Bearer third\r\n"
+    assert account.header(NOW + 2) == b"Authorization: Bearer third\r\n"
 
 
 def test_an_expired_token_is_refused_and_its_successor_taken(account: Account) -> None:
     account.rotate(signed(exp=NOW + 10.5))
-    assert account.credential.header(NOW + 10)
+    assert account.header(NOW + 10)
     assert account.credential.expires_at == NOW + 10.5
     assert refused(account, NOW + 10.5).endswith("(--upstream-token-file) expired 0 s ago")
     assert "expired 90 s ago" in refused(account, NOW + 100.5)
     account.rotate(signed(exp=NOW + 3600))
-    assert account.credential.header(NOW + 101.5)
+    assert account.header(NOW + 101.5)
     assert account.credential.expires_at == NOW + 3600
 
 
@@ -159,14 +170,14 @@ def test_a_rotated_authority_gives_another_context_and_a_rotated_token_does_not(
     account: Account,
 ) -> None:
     assert account.credential.tls is None
-    account.credential.header(NOW)
+    account.header(NOW)
     first = account.credential.tls
     assert account.credential.ssl_context() is first
     account.rotate("second")
-    account.credential.header(NOW + 1)
+    account.header(NOW + 1)
     assert account.credential.tls is account.credential.ssl_context() is first
     account.rotate("second", trustme.CA().cert_pem.bytes())
-    account.credential.header(NOW + 2)
+    account.header(NOW + 2)
     assert account.credential.tls is not first
     assert account.credential.tls is account.credential.ssl_context()
 
@@ -180,10 +191,10 @@ def test_what_shows_nothing_of_ours_is_looked_at_by_whoever_asks(account: Accoun
 
 
 def test_a_bad_new_authority_does_not_stop_requests(account: Account) -> None:
-    account.credential.header(NOW)
+    account.header(NOW)
     first = account.credential.ssl_context()
     account.rotate("second", b"garbage")
-    assert account.credential.header(NOW + 1) == b"Authorization: Bearer second\r\n"
+    assert account.header(NOW + 1) == b"Authorization: Bearer second\r\n"
     assert account.credential.ssl_context() is first
 
 
@@ -226,6 +237,6 @@ async def test_readiness_says_what_stands_against_it(account: Account) -> None:
 
 def test_no_token_is_part_of_a_repr(account: Account) -> None:
     account.rotate("s3cr3t")
-    account.credential.header(NOW)
+    account.header(NOW)
     assert "s3cr3t" not in repr(account.credential)
     assert "s3cr3t" not in repr(vars(account.credential)["_token"])

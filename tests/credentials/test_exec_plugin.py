@@ -15,6 +15,7 @@ from proxy.credentials.exec_plugin import ExecCredential
 from proxy.credentials.exec_protocol import ExecConfig
 from proxy.errors import CredentialUnavailable
 from proxy.files import GivenData
+from tests.credentials.asking import for_requests
 from tests.loops import Run, on_both_loops
 
 NOW = 1_800_000_000.0
@@ -56,10 +57,10 @@ def plugin(tmp_path: Path) -> Plugin:
 
 async def header(credential: ExecCredential, now: float = NOW) -> bytes | None:
     """Do what a request does."""
-    line = credential.header(now)
+    line = for_requests(credential).header(now)
     if line is None:
         await credential.renew()
-        line = credential.header(now)
+        line = for_requests(credential).header(now)
     return line
 
 
@@ -76,10 +77,10 @@ def test_the_first_request_waits_for_the_plugin_and_the_next_does_not(
     async def check() -> None:
         plugin.gives(token="abc", lives=900)
         credential = plugin.credential("get-token", "--cluster", "a b")
-        assert credential.header(NOW) is None
+        assert for_requests(credential).header(NOW) is None
         await credential.renew()
-        assert credential.header(NOW) == b"Authorization: Bearer abc\r\n"
-        assert credential.header(NOW + 800) == b"Authorization: Bearer abc\r\n"
+        assert for_requests(credential).header(NOW) == b"Authorization: Bearer abc\r\n"
+        assert for_requests(credential).header(NOW + 800) == b"Authorization: Bearer abc\r\n"
         assert credential.expires_at == NOW + 900
         assert [entry.split(" ", 1)[1] for entry in plugin.runs] == ["get-token --cluster a b"]
 
@@ -140,9 +141,9 @@ async def test_a_credential_is_renewed_shortly_before_its_end(
     plugin.gives(token="one", lives=lives)
     credential = plugin.credential()
     await header(credential)
-    assert credential.header(NOW + due - 1) == b"Authorization: Bearer one\r\n"
+    assert for_requests(credential).header(NOW + due - 0.5) == b"Authorization: Bearer one\r\n"
     plugin.gives(token="two", lives=2 * lives)
-    assert credential.header(NOW + due) is None
+    assert for_requests(credential).header(NOW + due) is None
     assert await header(credential, NOW + due) == b"Authorization: Bearer two\r\n"
 
 
@@ -152,10 +153,10 @@ async def test_while_one_request_renews_the_others_go_on_with_what_is_held(
     plugin.gives(token="one", lives=900)
     credential = plugin.credential()
     await header(credential)
-    assert credential.header(NOW + 850) is None
+    assert for_requests(credential).header(NOW + 850) is None
     renewal = asyncio.create_task(credential.renew())
     await asyncio.sleep(0)
-    assert credential.header(NOW + 850) == b"Authorization: Bearer one\r\n"
+    assert for_requests(credential).header(NOW + 850) == b"Authorization: Bearer one\r\n"
     await renewal
 
 
@@ -166,10 +167,10 @@ async def test_while_what_is_held_is_not_accepted_all_requests_wait_for_the_plug
     credential = plugin.credential()
     await header(credential)
     credential.reread()
-    assert credential.header(NOW + 10) is None
+    assert for_requests(credential).header(NOW + 10) is None
     renewal = asyncio.create_task(credential.renew())
     await asyncio.sleep(0)
-    assert credential.header(NOW + 10) is None
+    assert for_requests(credential).header(NOW + 10) is None
     await renewal
 
 
@@ -202,7 +203,7 @@ async def test_without_an_end_a_credential_is_kept_until_it_is_not_accepted(
     credential = plugin.credential()
     await header(credential)
     assert credential.expires_at is None
-    assert credential.header(NOW + 1e6) == b"Authorization: Bearer one\r\n"
+    assert for_requests(credential).header(NOW + 1e6) == b"Authorization: Bearer one\r\n"
     plugin.gives(token="two")
     credential.reread()
     assert await header(credential, NOW + 1e6) == b"Authorization: Bearer two\r\n"
@@ -217,6 +218,17 @@ async def test_an_api_server_that_accepts_nothing_does_not_start_a_plugin_per_re
         assert await header(credential, NOW + tenth / 10)
         credential.reread()
     assert len(plugin.runs) == 2
+
+
+async def test_what_was_not_accepted_is_sent_only_until_the_plugin_may_be_asked(
+    plugin: Plugin,
+) -> None:
+    plugin.gives(token="one")
+    credential = plugin.credential()
+    await header(credential)
+    credential.reread()
+    assert for_requests(credential).header(NOW + 4.8) == b"Authorization: Bearer one\r\n"
+    assert for_requests(credential).header(NOW + 5) is None
 
 
 async def test_a_client_certificate_from_a_plugin_makes_another_context(plugin: Plugin) -> None:
@@ -234,8 +246,10 @@ async def test_a_client_certificate_from_a_plugin_makes_another_context(plugin: 
     assert await header(credential) == b""
     first = credential.ssl_context()
     plugin.gives(**pair(), lives=1800)
-    assert await header(credential, NOW + 850) == b""
-    assert credential.ssl_context() is not first
+    assert await header(credential, NOW + 839.9) == b""  # so the last look is a moment ago
+    assert credential.tls is first
+    assert await header(credential, NOW + 840) == b""
+    assert credential.tls is credential.ssl_context() is not first
 
 
 @pytest.mark.parametrize(

@@ -672,10 +672,10 @@ async def test_an_http10_client_gets_a_body_without_chunks_and_a_closed_connecti
 class SlowPage:
     """A page that is shown once ``document`` is there."""
 
+    path = b"/"
+
     def __init__(self) -> None:
         self.document = asyncio.get_running_loop().create_future()
-
-    path = b"/"
 
     def is_at(self, _target: bytes) -> bool:
         return True

@@ -93,8 +93,9 @@ async def test_an_account_that_may_do_everything_gets_no_credential(
     await check.look()
     assert not check.unprivileged
     withheld = WithheldCredential(credential, check)
+    credential.header(0)  # which needs no second thought now
     with pytest.raises(ServiceAccountPrivileged):
-        withheld.header(0)
+        withheld.header(0.5)
     api.allowed = set()
     await check.look()
     assert withheld.header(0) is not None
