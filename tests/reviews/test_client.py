@@ -76,6 +76,19 @@ async def test_whose_token_it_is(api: ScriptedReviews, reviewer: Reviewer) -> No
     assert await reviewer.token(b"t", ["here", "there"]) == TokenStatus(robot, ("here",))
 
 
+async def test_what_somebody_else_asks_goes_without_anything_of_ours(
+    api: ScriptedReviews,
+    reviewer: Reviewer,
+    credential: Credential,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The API server takes a client certificate for who is asking before it looks at a token."""
+    monkeypatch.setattr(credential, "ssl_context", lambda: pytest.fail("it shows what is ours"))
+    await reviewer.rules_of("default", credential=("Authorization", "Bearer robots"))
+    (request,) = api.requests
+    assert request.values("Authorization") == ["Bearer robots"]
+
+
 @pytest.mark.parametrize("audiences", [[], ["elsewhere"]])
 async def test_a_token_for_another_audience_is_nobodys(
     api: ScriptedReviews, reviewer: Reviewer, audiences: list[str]
