@@ -1,6 +1,6 @@
 """Measure this proxy beside others: starts everything itself, prints one table, keeps the figures.
 
-    make bench                               # everything, some 30 minutes
+    make bench                               # everything, some 26 minutes
     make bench BENCH=small                   # everything, less thoroughly
     make bench BENCH="small requests envoy nginx"   # these parts, of these proxies and of ours
 

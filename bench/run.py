@@ -20,7 +20,7 @@ from bench.subjects import DIRECT, Subject, started
 
 T = TypeVar("T")
 
-TIME: Final = 40 * 60  # seconds for everything; a run takes some 30 minutes
+TIME: Final = 40 * 60  # seconds for everything; a run takes some 26 minutes
 
 
 @dataclass

@@ -11,7 +11,7 @@ from proxy.credentials.client_tls import ClientTLS
 from proxy.credentials.credential import HeldCredential, from_files, readiness, token_expiry
 from proxy.errors import CredentialUnavailable
 from proxy.files import GivenData
-from tests.credentials.asking import for_requests
+from tests.credentials.for_requests import for_requests
 
 NOW = 1_800_000_000.0
 

@@ -15,7 +15,7 @@ from proxy.credentials.exec_plugin import ExecCredential
 from proxy.credentials.exec_protocol import ExecConfig
 from proxy.errors import CredentialUnavailable
 from proxy.files import GivenData
-from tests.credentials.asking import for_requests
+from tests.credentials.for_requests import for_requests
 from tests.loops import Run, on_both_loops
 
 NOW = 1_800_000_000.0
@@ -62,6 +62,14 @@ async def header(credential: ExecCredential, now: float = NOW) -> bytes | None:
         await credential.renew()
         line = for_requests(credential).header(now)
     return line
+
+
+async def held(plugin: Plugin, token: str, lives: float | None = None) -> ExecCredential:
+    """Return a credential that the plugin has given for the first time, at NOW."""
+    plugin.gives(token=token, lives=lives)
+    credential = plugin.credential()
+    await header(credential)
+    return credential
 
 
 async def refused(credential: ExecCredential, now: float = NOW) -> str:
@@ -138,9 +146,7 @@ async def test_a_request_that_is_given_up_does_not_end_the_run_of_the_others(
 async def test_a_credential_is_renewed_shortly_before_its_end(
     plugin: Plugin, lives: float, due: float
 ) -> None:
-    plugin.gives(token="one", lives=lives)
-    credential = plugin.credential()
-    await header(credential)
+    credential = await held(plugin, token="one", lives=lives)
     assert for_requests(credential).header(NOW + due - 0.5) == b"Authorization: Bearer one\r\n"
     plugin.gives(token="two", lives=2 * lives)
     assert for_requests(credential).header(NOW + due) is None
@@ -150,9 +156,7 @@ async def test_a_credential_is_renewed_shortly_before_its_end(
 async def test_while_one_request_renews_the_others_go_on_with_what_is_held(
     plugin: Plugin,
 ) -> None:
-    plugin.gives(token="one", lives=900)
-    credential = plugin.credential()
-    await header(credential)
+    credential = await held(plugin, token="one", lives=900)
     assert for_requests(credential).header(NOW + 850) is None
     renewal = asyncio.create_task(credential.renew())
     await asyncio.sleep(0)
@@ -163,9 +167,7 @@ async def test_while_one_request_renews_the_others_go_on_with_what_is_held(
 async def test_while_what_is_held_is_not_accepted_all_requests_wait_for_the_plugin(
     plugin: Plugin,
 ) -> None:
-    plugin.gives(token="one", lives=900)
-    credential = plugin.credential()
-    await header(credential)
+    credential = await held(plugin, token="one", lives=900)
     credential.reread()
     assert for_requests(credential).header(NOW + 10) is None
     renewal = asyncio.create_task(credential.renew())
@@ -175,9 +177,7 @@ async def test_while_what_is_held_is_not_accepted_all_requests_wait_for_the_plug
 
 
 async def test_a_renewal_that_fails_uses_up_what_is_held(plugin: Plugin) -> None:
-    plugin.gives(token="one", lives=900)
-    credential = plugin.credential()
-    await header(credential)
+    credential = await held(plugin, token="one", lives=900)
     plugin.does("echo out of order >&2; exit 3")
     assert await header(credential, NOW + 850) == b"Authorization: Bearer one\r\n"
     assert await readiness(credential, NOW + 860) is None
@@ -199,9 +199,7 @@ async def test_a_plugin_that_fails_is_not_run_again_for_five_seconds(plugin: Plu
 async def test_without_an_end_a_credential_is_kept_until_it_is_not_accepted(
     plugin: Plugin,
 ) -> None:
-    plugin.gives(token="one")
-    credential = plugin.credential()
-    await header(credential)
+    credential = await held(plugin, token="one")
     assert credential.expires_at is None
     assert for_requests(credential).header(NOW + 1e6) == b"Authorization: Bearer one\r\n"
     plugin.gives(token="two")
@@ -223,9 +221,7 @@ async def test_an_api_server_that_accepts_nothing_does_not_start_a_plugin_per_re
 async def test_what_was_not_accepted_is_sent_only_until_the_plugin_may_be_asked(
     plugin: Plugin,
 ) -> None:
-    plugin.gives(token="one")
-    credential = plugin.credential()
-    await header(credential)
+    credential = await held(plugin, token="one")
     credential.reread()
     assert for_requests(credential).header(NOW + 4.8) == b"Authorization: Bearer one\r\n"
     assert for_requests(credential).header(NOW + 5) is None

@@ -15,10 +15,11 @@ from itertools import cycle, islice
 
 from tests import forms
 
-if __name__ == "__main__" and "--as-written" in sys.argv:
-    forms.as_written()
+if __name__ == "__main__":
+    time.time = lambda: 1_700_000_000.25  # before anybody takes it by its name
+    if "--as-written" in sys.argv:
+        forms.as_written()
 
-from proxy.http import exchange
 from proxy.version import is_compiled
 from tests.corpus import PROBE, head
 from tests.corpus.every import CASES
@@ -157,7 +158,6 @@ def play(said: bytes, answers: Iterable[bytes], size: int) -> list[object]:
 
 
 def main() -> int:
-    time.time = vars(exchange)["time"] = lambda: 1_700_000_000.25
     sys.stdout.write("compiled\n" if is_compiled() else "as written\n")
     for said, answers, size in conversations():
         known = list(islice(answers, 4))
